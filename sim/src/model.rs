@@ -1,0 +1,259 @@
+//! What the pocket region holds: plain values, no behaviour beyond look-ups.
+//!
+//! The control plane (`api`, `life`) changes a [`Region`] under one lock and publishes a snapshot after each change; the data
+//! plane (`traffic`, `health`) works from snapshots and reports target health back. Every field here is something AWS
+//! shows too, or a clock that AWS keeps to itself.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+/// An ARN, or an instance's id, kept as AWS writes it.
+pub type Name = String;
+/// Tags of a resource.
+pub type Tags = BTreeMap<String, String>;
+
+/// Everything in one account and region.
+#[derive(Debug, Clone, Default)]
+pub struct Region {
+    /// Raised by one with each change.
+    pub version: u64,
+    pub load_balancers: BTreeMap<Name, LoadBalancer>,
+    pub listeners: BTreeMap<Name, Listener>,
+    pub rules: BTreeMap<Name, Rule>,
+    pub target_groups: BTreeMap<Name, TargetGroup>,
+    pub groups: BTreeMap<Name, ServerGroup>,
+    pub instances: BTreeMap<Name, Instance>,
+    pub launch_templates: BTreeMap<Name, LaunchTemplate>,
+    pub images: BTreeMap<Name, Image>,
+    pub activities: Vec<Activity>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoadBalancer {
+    pub arn: Name,
+    pub name: String,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone)]
+pub struct Listener {
+    pub arn: Name,
+    pub load_balancer: Name,
+    pub port: u16,
+    /// The loopback address at which this listener takes real connections.
+    pub address: Option<SocketAddr>,
+    pub default_actions: Vec<Action>,
+    pub tags: Tags,
+}
+
+/// A listener rule; the default action is no rule here (the API shows it as one, with priority `default`).
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub arn: Name,
+    pub listener: Name,
+    pub priority: u32,
+    pub conditions: Vec<Condition>,
+    pub actions: Vec<Action>,
+    /// Host and URL rewrites, kept as they came (the data plane does not apply them).
+    pub transforms: serde_json::Value,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    Host(Vec<String>),
+    Path(Vec<String>),
+    Method(Vec<String>),
+    Header { name: String, values: Vec<String> },
+    Query(Vec<(Option<String>, String)>),
+    SourceIp(Vec<String>),
+    /// Regular expressions on host, path or a header: kept and returned, never matched.
+    Regex { field: String, name: Option<String>, values: Vec<String> },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Forward { groups: Vec<(Name, u32)>, stickiness: Option<Duration> },
+    FixedResponse { status: u16, body: String, content_type: Option<String> },
+    Redirect(serde_json::Value),
+    /// Authentication and other kinds, kept as they came.
+    Other { kind: String, config: serde_json::Value, order: Option<u32> },
+}
+
+#[derive(Debug, Clone)]
+pub struct TargetGroup {
+    pub arn: Name,
+    pub name: String,
+    pub health: HealthCheck,
+    /// Unscaled, as declared.
+    pub deregistration_delay: Duration,
+    /// Target stickiness: (enabled, type, seconds).
+    pub attributes: BTreeMap<String, String>,
+    pub targets: BTreeMap<Name, Target>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone)]
+pub struct HealthCheck {
+    pub path: String,
+    /// Unscaled.
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub healthy_threshold: u32,
+    pub unhealthy_threshold: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetState {
+    /// In no rule of any listener.
+    Unused,
+    Initial,
+    Healthy,
+    Unhealthy,
+    /// Deregistered; connections finish until the delay is over.
+    Draining,
+}
+
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub instance: Name,
+    pub state: TargetState,
+    /// Set while draining.
+    pub gone_at: Option<Instant>,
+}
+
+/// An Auto Scaling group.
+#[derive(Debug, Clone)]
+pub struct ServerGroup {
+    pub name: String,
+    pub arn: Name,
+    pub min: u32,
+    pub max: u32,
+    pub desired: u32,
+    pub launch_template: String,
+    pub launch_template_version: String,
+    /// The override of a mixed-instances policy.
+    pub image_override: Option<String>,
+    pub instance_types: Vec<String>,
+    pub mixed_instances: bool,
+    pub subnets: String,
+    pub target_groups: Vec<Name>,
+    pub health_check_type: String,
+    pub health_check_grace: Duration,
+    pub deletion_protection: String,
+    pub new_instances_protected: bool,
+    pub suspended: Vec<String>,
+    pub tags: Tags,
+    pub created_at: jiff::Timestamp,
+    /// `DeleteAutoScalingGroup` was accepted; the name stays taken until the instances are gone.
+    pub deleting: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    Pending,
+    InService,
+    Terminating,
+}
+
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub id: Name,
+    pub group: String,
+    pub image: String,
+    pub lifecycle: Lifecycle,
+    /// Where its server listens, once started.
+    pub address: Option<SocketAddr>,
+    pub launched: Instant,
+    /// Whether the health endpoint is told to answer 500 (a fault switch).
+    pub sick: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct LaunchTemplate {
+    pub id: Name,
+    pub name: String,
+    /// Version number to image.
+    pub versions: BTreeMap<u32, String>,
+    pub default_version: u32,
+}
+
+/// What servers of an image run.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pub id: Name,
+    pub server: ServerKind,
+}
+
+#[derive(Debug, Clone)]
+pub enum ServerKind {
+    /// A child process; `{port}` in its arguments is replaced.
+    Command(Vec<String>),
+    /// A responder inside this process: for tests and scale runs.
+    BuiltIn {
+        /// Sent as `x-version` and in the body.
+        version: String,
+        boot: Duration,
+        /// Whether the health endpoint ever answers 200.
+        healthy: bool,
+    },
+    /// Launches fail with this `StatusMessage`.
+    FailsToLaunch(String),
+}
+
+/// One row of `DescribeScalingActivities`.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    pub id: String,
+    pub group: String,
+    pub status: String,
+    pub message: Option<String>,
+    pub description: String,
+    pub cause: String,
+    pub started: jiff::Timestamp,
+    pub ended: Option<jiff::Timestamp>,
+}
+
+/// The region behind one lock, with snapshots for whoever reads.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    region: Arc<Mutex<Region>>,
+    published: watch::Sender<Arc<Region>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let region = Region::default();
+        let (published, _) = watch::channel(Arc::new(region.clone()));
+        Self { region: Arc::new(Mutex::new(region)), published }
+    }
+}
+
+impl Shared {
+    /// Changes the region and publishes the result. Never held across an await.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Region) -> T) -> T {
+        let mut region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let out = change(&mut region);
+        region.version += 1;
+        self.published.send_replace(Arc::new(region.clone()));
+        out
+    }
+
+    /// The newest snapshot.
+    #[must_use]
+    pub fn now(&self) -> Arc<Region> {
+        self.published.borrow().clone()
+    }
+
+    /// Snapshots as they come.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Region>> {
+        self.published.subscribe()
+    }
+}
