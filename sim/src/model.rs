@@ -23,6 +23,9 @@ pub type Tags = BTreeMap<String, String>;
 pub struct Region {
     /// Raised by one with each change.
     pub version: u64,
+    /// Where ids come from: the seed, and how many were drawn. The same calls name the same things.
+    pub seed: u64,
+    pub drawn: u64,
     pub load_balancers: BTreeMap<Name, LoadBalancer>,
     pub listeners: BTreeMap<Name, Listener>,
     pub rules: BTreeMap<Name, Rule>,
@@ -31,13 +34,16 @@ pub struct Region {
     pub instances: BTreeMap<Name, Instance>,
     pub launch_templates: BTreeMap<Name, LaunchTemplate>,
     pub images: BTreeMap<Name, Image>,
-    pub activities: Vec<Activity>,
+    /// Oldest first; shared, since snapshots carry all of them.
+    pub activities: Vec<Arc<Activity>>,
 }
 
 #[derive(Debug, Clone)]
 pub struct LoadBalancer {
     pub arn: Name,
     pub name: String,
+    /// `application`, or `network`: the latter has no rules.
+    pub kind: String,
     pub tags: Tags,
 }
 
@@ -90,6 +96,8 @@ pub enum Action {
 pub struct TargetGroup {
     pub arn: Name,
     pub name: String,
+    pub port: u16,
+    pub vpc: String,
     pub health: HealthCheck,
     /// Unscaled, as declared.
     pub deregistration_delay: Duration,
@@ -151,8 +159,9 @@ pub struct ServerGroup {
     pub suspended: Vec<String>,
     pub tags: Tags,
     pub created_at: jiff::Timestamp,
-    /// `DeleteAutoScalingGroup` was accepted; the name stays taken until the instances are gone.
-    pub deleting: bool,
+    /// `DeleteAutoScalingGroup` was accepted, and its instances begin to go at this time; the name stays taken until they
+    /// are gone.
+    pub delete_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,10 +176,19 @@ pub struct Instance {
     pub id: Name,
     pub group: String,
     pub image: String,
+    pub launch_template_version: String,
     pub lifecycle: Lifecycle,
+    /// Auto Scaling's verdict: its own look at the server and, with health checks of type `ELB`, the load balancer's.
+    pub healthy: bool,
+    /// Protected from scale-in.
+    pub protected: bool,
     /// Where its server listens, once started.
     pub address: Option<SocketAddr>,
     pub launched: Instant,
+    /// When it became `InService`; the grace of its health checks runs from here.
+    pub in_service_at: Option<Instant>,
+    /// Its server died (a fault switch).
+    pub killed: bool,
     /// Whether the health endpoint is told to answer 500 (a fault switch).
     pub sick: bool,
 }
@@ -212,6 +230,7 @@ pub enum ServerKind {
 pub struct Activity {
     pub id: String,
     pub group: String,
+    pub instance: Option<Name>,
     pub status: String,
     pub message: Option<String>,
     pub description: String,
@@ -243,6 +262,18 @@ impl Shared {
         region.version += 1;
         self.published.send_replace(Arc::new(region.clone()));
         out
+    }
+
+    /// Changes the region unless `change` refuses; then nothing is published. `change` validates before it writes.
+    ///
+    /// # Errors
+    /// What `change` refused with.
+    pub fn try_change<T, E>(&self, change: impl FnOnce(&mut Region) -> Result<T, E>) -> Result<T, E> {
+        let mut region = self.region.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let out = change(&mut region)?;
+        region.version += 1;
+        self.published.send_replace(Arc::new(region.clone()));
+        Ok(out)
     }
 
     /// The newest snapshot.
