@@ -76,20 +76,38 @@ pub enum Condition {
     Host(Vec<String>),
     Path(Vec<String>),
     Method(Vec<String>),
-    Header { name: String, values: Vec<String> },
+    Header {
+        name: String,
+        values: Vec<String>,
+    },
     Query(Vec<(Option<String>, String)>),
     SourceIp(Vec<String>),
     /// Regular expressions on host, path or a header: kept and returned, never matched.
-    Regex { field: String, name: Option<String>, values: Vec<String> },
+    Regex {
+        field: String,
+        name: Option<String>,
+        values: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Forward { groups: Vec<(Name, u32)>, stickiness: Option<Duration> },
-    FixedResponse { status: u16, body: String, content_type: Option<String> },
+    Forward {
+        groups: Vec<(Name, u32)>,
+        stickiness: Option<Duration>,
+    },
+    FixedResponse {
+        status: u16,
+        body: String,
+        content_type: Option<String>,
+    },
     Redirect(serde_json::Value),
     /// Authentication and other kinds, kept as they came.
-    Other { kind: String, config: serde_json::Value, order: Option<u32> },
+    Other {
+        kind: String,
+        config: serde_json::Value,
+        order: Option<u32>,
+    },
 }
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,114 @@
+//! The load balancers: real ports, real requests, and rules that reach the nodes when they do.
+//!
+//! The control plane says what is wanted; this follows its snapshots. Targets and their health count at once. Rules do not:
+//! every node obeys a change after a delay of its own, which is what makes *accepted* and *observed* two different times.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::{Name, Region, Shared},
+    options::Options,
+};
+
+mod answer;
+pub mod figures;
+mod listener;
+mod node;
+mod rules;
+mod slots;
+mod wildcard;
+
+use figures::Figures;
+use listener::Frontend;
+pub use node::STICKY_COOKIE;
+use rules::Table;
+pub use rules::named_groups;
+use slots::Slots;
+
+/// The running data plane of a region.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    slots: Arc<Slots>,
+    frontends: Arc<Mutex<BTreeMap<Name, Frontend>>>,
+}
+
+impl Traffic {
+    /// Opens a port for each listener there is and will be, writes its address into the region, and serves it until `stop`.
+    #[must_use]
+    pub fn start(shared: Shared, options: &Options, stop: CancellationToken) -> Self {
+        let traffic = Self { slots: Arc::default(), frontends: Arc::default() };
+        let delay_max = options.scaled(options.clocks.propagation_max);
+        let (following, seed) = (traffic.clone(), options.seed);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = following.follow(&shared, delay_max, seed) => {}
+                () = stop.cancelled() => {}
+            }
+            following.frontends.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        });
+        traffic
+    }
+
+    /// Requests, errors and latencies of each slot, and how far each listener's nodes are.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let frontends = self.frontends.lock().unwrap_or_else(PoisonError::into_inner);
+        Figures {
+            slots: self.slots.figures(),
+            listeners: frontends.iter().map(|(name, frontend)| frontend.figures(name)).collect(),
+        }
+    }
+
+    async fn follow(&self, shared: &Shared, delay_max: Duration, seed: u64) {
+        let mut regions = shared.subscribe();
+        loop {
+            let region = regions.borrow_and_update().clone();
+            // Targets first: a rule must not lead to a slot whose targets are not known yet.
+            self.slots.follow(&region);
+            let missing = self.follow_rules(&region, delay_max);
+            for name in missing {
+                self.open(shared, &region, &name, seed).await;
+            }
+            if regions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands new rules to the open listeners, closes those that are gone, and says which are to be opened.
+    fn follow_rules(&self, region: &Region, delay_max: Duration) -> Vec<Name> {
+        let now = Instant::now();
+        let mut frontends = self.frontends.lock().unwrap_or_else(PoisonError::into_inner);
+        frontends.retain(|name, _| region.listeners.contains_key(name));
+        for (name, frontend) in frontends.iter_mut() {
+            if let Some(listener) = region.listeners.get(name) {
+                frontend.follow(Table::of(region, listener), now, delay_max);
+            }
+        }
+        region.listeners.keys().filter(|name| !frontends.contains_key(*name)).cloned().collect()
+    }
+
+    async fn open(&self, shared: &Shared, region: &Region, name: &Name, seed: u64) {
+        let Some(listener) = region.listeners.get(name) else { return };
+        match Frontend::open(name, Table::of(region, listener), self.slots.clone(), seed).await {
+            Ok(frontend) => {
+                let address = frontend.address();
+                self.frontends.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), frontend);
+                shared.change(|region| {
+                    if let Some(listener) = region.listeners.get_mut(name) {
+                        listener.address = Some(address);
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(listener = %name, %error, "a listener's port could not be opened; the next change tries again")
+            }
+        }
+    }
+}
