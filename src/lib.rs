@@ -1,1 +1,6 @@
-//! Cutover.
+//! Cutover: immutable releases over REST.
+//!
+//! Arrows run one way: `domain` <- `engine` <- `store`, `cloud`; `http` -> `engine`; `cli::serve` builds everything.
+
+pub mod domain;
+pub mod engine;

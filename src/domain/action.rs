@@ -1,0 +1,57 @@
+//! What may be done to the world. Every action is idempotent and names only what the plan or the record named.
+
+use super::{ids::RuleRef, weight::Weight};
+
+/// Blue or green.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    Blue,
+    Green,
+}
+
+/// One change of the world. Those of several routes are sent side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Blue's minimum becomes its size, and the provider is told to refuse its deletion.
+    PinBlue,
+    /// Blue's minimum and protection become what they were.
+    UnpinBlue,
+    /// Green's group, at the planned size, in its slot.
+    CreateGreen,
+    /// Green's minimum becomes the declared one.
+    ReleaseGreen,
+    /// One overlay a route (indices into the plan), at weight 0 and never at another.
+    OpenOverlays { routes: Vec<usize> },
+    /// The weight of recorded overlays.
+    SetWeight { routes: Vec<(usize, RuleRef)>, weight: Weight },
+    /// The base of these routes forwards to one side alone.
+    SetBase { routes: Vec<usize>, to: Side },
+    /// A rule above the overlay that forwards to blue alone.
+    RaiseShields { routes: Vec<usize> },
+    /// Rules of ours, gone already or not.
+    DeleteRules { rules: Vec<RuleRef> },
+    /// Takes a group out of its slot; its servers drain.
+    Detach { side: Side },
+    /// Removes a group whose slot is empty, protection first.
+    DeleteGroup { side: Side },
+}
+
+impl Action {
+    /// Its name in logs, events and metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PinBlue => "pin_blue",
+            Self::UnpinBlue => "unpin_blue",
+            Self::CreateGreen => "create_green",
+            Self::ReleaseGreen => "release_green",
+            Self::OpenOverlays { .. } => "open_overlays",
+            Self::SetWeight { .. } => "set_weight",
+            Self::SetBase { .. } => "set_base",
+            Self::RaiseShields { .. } => "raise_shields",
+            Self::DeleteRules { .. } => "delete_rules",
+            Self::Detach { .. } => "detach",
+            Self::DeleteGroup { .. } => "delete_group",
+        }
+    }
+}

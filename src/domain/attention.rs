@@ -1,0 +1,103 @@
+//! When a person is needed, and the sentence that says why.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    deployment::Deployment,
+    health::{self, Verdict},
+    observation::{Forward, Known, Observation, RouteView},
+    phase::Phase,
+    time,
+    timing::Timing,
+};
+
+/// What a person should know or do; `None` when all goes its way.
+#[must_use]
+pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+    too_long(d, o, timing, now).or_else(|| match &d.phase {
+        Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
+        Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => {
+            edited(d, o, seen_at.is_some()).or_else(|| short(d, o))
+        }
+        Phase::Pending
+        | Phase::Verifying
+        | Phase::Committing { .. }
+        | Phase::Retiring
+        | Phase::RollingBack { .. }
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Cancelled
+        | Phase::Failed => None,
+    })
+}
+
+/// Phases that never give up by deadline call a person instead.
+fn too_long(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+    let waits = match &d.phase {
+        Phase::Committing { .. } => timing.quiet_period,
+        Phase::RollingBack { .. } => timing.half_quiet(),
+        Phase::Retiring => Duration::ZERO,
+        Phase::Pending
+        | Phase::Provisioning
+        | Phase::Verifying
+        | Phase::Shifting { .. }
+        | Phase::Baking { .. }
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Cancelled
+        | Phase::Failed => return None,
+    };
+    let lasted = time::between(d.phase_since, now);
+    (lasted > timing.attention_after.saturating_add(waits)).then(|| {
+        let why = unknown(o).map_or_else(String::new, |why| format!(": {why}"));
+        format!("{} has taken {}{why}", d.phase.name(), time::show_duration(Duration::from_secs(lasted.as_secs())))
+    })
+}
+
+/// The first thing that could not be seen, in the provider's words.
+fn unknown(o: &Observation) -> Option<&str> {
+    fn why<T>(thing: &Known<T>) -> Option<&str> {
+        match thing {
+            Known::Unknown(why) => Some(why),
+            Known::Seen(_) | Known::Absent => None,
+        }
+    }
+    o.routes.iter().find_map(why).or_else(|| why(&o.blue)).or_else(|| why(&o.green)).or_else(|| why(&o.green_slot))
+}
+
+/// A route that does not show what the record says, where it has been seen right before.
+fn edited(d: &Deployment, o: &Observation, reached: bool) -> Option<String> {
+    let plan = d.plan.as_ref()?;
+    let recorded = d.phase.wants();
+    o.routes.iter().zip(&plan.routes).zip(&d.overlays).find_map(|((route, planned), rule)| {
+        let view: &RouteView = route.seen()?;
+        let overlay = view.overlays.iter().find(|overlay| &overlay.rule == rule)?;
+        match overlay.forward {
+            Forward::Elsewhere => Some(format!(
+                "the overlay on {} forwards elsewhere than to blue and green: it was changed outside Cutover; roll back, or delete the change",
+                planned.route
+            )),
+            Forward::Split(seen) if reached && seen < recorded => Some(format!(
+                "the overlay on {} sends {seen} to green, {recorded} is recorded: it was changed outside Cutover; set the weight, or roll back",
+                planned.route
+            )),
+            Forward::Split(_) if !view.base.is_all_blue() => Some(format!(
+                "the base of {} no longer forwards to blue alone: it was changed outside Cutover; put it back before the commit",
+                planned.route
+            )),
+            Forward::Split(_) => None,
+        }
+    })
+}
+
+fn short(d: &Deployment, o: &Observation) -> Option<String> {
+    match health::verdict(d, o, d.phase.wants()) {
+        Verdict::Short { healthy, needed } => {
+            Some(format!("{} waits: {healthy} of green's servers healthy, {needed} needed", d.phase.wants()))
+        }
+        Verdict::NoneHealthy { needed } => Some(format!("none of green's servers is healthy, {needed} needed")),
+        Verdict::Passed | Verdict::Unknown => None,
+    }
+}

@@ -1,0 +1,181 @@
+//! Commands and where they are legal. A command changes the intent, never the phase.
+
+use jiff::Timestamp;
+
+use super::{
+    deployment::{Deployment, Given, Intent, Order, Steer},
+    phase::Phase,
+    time,
+    weight::Weight,
+};
+
+/// What a person or CI asks of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    Rollback,
+    Cancel,
+    Promote(PromoteTo),
+    Pause,
+    Resume,
+    Weight(Weight),
+    Approve,
+    Reject,
+    Abandon,
+}
+
+/// How far a promote goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PromoteTo {
+    Next,
+    Full,
+}
+
+/// What a legal command does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The intent as it is to be from now on.
+    Changed(Box<Intent>),
+    /// Nothing to do: it is so already.
+    Unchanged,
+}
+
+/// Why a command is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not in this phase; with the commands that are.
+    IllegalInPhase { phase: &'static str, allowed: Vec<&'static str> },
+    /// No gate waits for an answer.
+    GateNotOpen,
+}
+
+impl Command {
+    /// Its name in the API.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Rollback => "rollback",
+            Self::Cancel => "cancel",
+            Self::Promote(_) => "promote",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Weight(_) => "weight",
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Abandon => "abandon",
+        }
+    }
+}
+
+/// Whether a command may be given now. The table of the API reference, and its only home.
+fn legal(d: &Deployment, command: Command) -> bool {
+    let forward = !d.intent.is_back();
+    match command {
+        Command::Rollback => d.phase.may_go_back(),
+        Command::Cancel => matches!(d.phase, Phase::Pending | Phase::Provisioning | Phase::Verifying) && forward,
+        Command::Promote(_) => matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }) && forward,
+        Command::Pause | Command::Resume => d.phase.can_pause() && forward,
+        Command::Weight(_) => matches!(d.phase, Phase::Shifting { .. } | Phase::Baking { .. }) && forward,
+        Command::Approve | Command::Reject => {
+            matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }) && forward
+        }
+        Command::Abandon => !d.phase.is_terminal(),
+    }
+}
+
+/// The commands that make sense now, in the order people look for them. `abandon` is an administrator's last resort and
+/// `approve`/`reject` need an open gate: none of them is offered here.
+#[must_use]
+pub fn allowed(d: &Deployment) -> Vec<&'static str> {
+    if d.intent.abandon.is_some() {
+        return Vec::new();
+    }
+    let back_already = d.intent.rollback.is_some();
+    let paused = d.intent.is_paused();
+    [
+        (Command::Rollback, !back_already),
+        (Command::Promote(PromoteTo::Next), true),
+        (Command::Pause, !paused),
+        (Command::Resume, paused),
+        (Command::Weight(Weight::NONE), true),
+        (Command::Cancel, true),
+    ]
+    .into_iter()
+    .filter(|(command, offered)| *offered && legal(d, *command))
+    .map(|(command, _)| command.name())
+    .collect()
+}
+
+/// Gives a command to a deployment: the intent that it leaves, or why not.
+///
+/// # Errors
+/// The phase and the commands that are legal in it, or that no gate is open.
+pub fn give(d: &Deployment, command: Command, given: Given) -> Result<Outcome, Refusal> {
+    if repeats(d, command) {
+        return Ok(Outcome::Unchanged);
+    }
+    if !legal(d, command) || d.intent.abandon.is_some() {
+        return Err(Refusal::IllegalInPhase { phase: d.phase.name(), allowed: allowed(d) });
+    }
+    let mut intent = d.intent.clone();
+    match command {
+        Command::Rollback => intent.rollback = Some(given),
+        Command::Cancel => intent.cancel = Some(given),
+        Command::Abandon => intent.abandon = Some(given),
+        Command::Pause => intent.paused_since = Some(given.at),
+        Command::Promote(to) => {
+            end_pause(&mut intent, given.at);
+            let to = match to {
+                PromoteTo::Next => Steer::Next,
+                PromoteTo::Full => Steer::Full,
+            };
+            order(&mut intent, to, given);
+        }
+        Command::Resume => {
+            end_pause(&mut intent, given.at);
+            if let Some(weight) = weight_by_hand(d) {
+                order(&mut intent, Steer::OnFrom { weight }, given);
+            }
+        }
+        Command::Weight(weight) => {
+            intent.paused_since = intent.paused_since.or(Some(given.at));
+            order(&mut intent, Steer::Weight { weight }, given);
+        }
+        Command::Approve | Command::Reject => return Err(Refusal::GateNotOpen),
+    }
+    Ok(Outcome::Changed(Box::new(intent)))
+}
+
+/// Whether what is asked for is so already.
+fn repeats(d: &Deployment, command: Command) -> bool {
+    match command {
+        Command::Rollback => d.intent.rollback.is_some() || matches!(d.phase, Phase::RollingBack { .. } | Phase::RolledBack),
+        Command::Cancel => d.intent.cancel.is_some() && !matches!(d.phase, Phase::RolledBack | Phase::Failed),
+        Command::Abandon => d.intent.abandon.is_some(),
+        Command::Pause => legal(d, command) && d.intent.is_paused(),
+        Command::Resume => legal(d, command) && !d.intent.is_paused(),
+        Command::Weight(weight) => legal(d, command) && d.intent.is_paused() && weight_by_hand(d) == Some(weight),
+        Command::Promote(_) | Command::Approve | Command::Reject => false,
+    }
+}
+
+/// The operator's own weight, whether or not the engine has taken it up.
+fn weight_by_hand(d: &Deployment) -> Option<Weight> {
+    match (d.open_order().map(|order| order.to), &d.phase) {
+        (Some(Steer::Weight { weight }), _) => Some(weight),
+        (Some(Steer::Next | Steer::Full | Steer::OnFrom { .. }), _) => None,
+        (None, Phase::Shifting { by_hand: true, weight, .. }) => Some(*weight),
+        (None, _) => None,
+    }
+}
+
+fn end_pause(intent: &mut Intent, now: Timestamp) {
+    if let Some(since) = intent.paused_since.take() {
+        let lasted = u64::try_from(time::between(since, now).as_millis()).unwrap_or(u64::MAX);
+        intent.paused_ms = intent.paused_ms.saturating_add(lasted);
+    }
+}
+
+fn order(intent: &mut Intent, to: Steer, given: Given) {
+    let number = intent.order.as_ref().map_or(0, |order| order.number) + 1;
+    intent.order = Some(Order { number, to, given });
+}

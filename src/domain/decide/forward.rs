@@ -1,0 +1,231 @@
+//! `verifying`, `shifting`, `baking`: the overlay's weight rises, stage by stage, while the base stays on blue.
+
+use jiff::Timestamp;
+
+use super::{Decision, all_routes};
+use crate::domain::{
+    action::Action,
+    deadline,
+    deployment::{Deployment, Order, Steer, Trigger},
+    health::{self, Verdict},
+    observation::{Forward, Observation, RouteView},
+    phase::Phase,
+    plan::Plan,
+    time,
+    timing::Timing,
+    weight::Weight,
+};
+
+pub(super) fn verifying(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Decision {
+    let Some(plan) = &d.plan else { return Decision::WAIT };
+    if let Some(back) = no_longer(d, o, timing, now) {
+        return back;
+    }
+    if let Some(order) = d.open_order() {
+        let to = match order.to {
+            Steer::Full => shift(plan.strategy.stages.len() - 1, plan, true),
+            Steer::Next | Steer::Weight { .. } | Steer::OnFrom { .. } => shift(0, plan, false),
+        };
+        return obey(d, order, to, now);
+    }
+    if let Some(decision) = bring_about(d, o, Weight::NONE, None, now) {
+        return decision;
+    }
+    if d.intent.is_paused() || all_routes(o).is_none() {
+        return Decision::WAIT;
+    }
+    Decision::advance(d.entering(shift(0, plan, false), now))
+}
+
+pub(super) fn shifting(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Decision {
+    let (Some(plan), Phase::Shifting { stage, weight, by_hand, hurry, seen_at }) = (&d.plan, &d.phase) else {
+        return Decision::WAIT;
+    };
+    if let Some(back) = no_longer(d, o, timing, now) {
+        return back;
+    }
+    if let Some(order) = d.open_order() {
+        return obey(d, order, steered(plan, order.to, *stage, *weight), now);
+    }
+    if let Some(decision) = bring_about(d, o, *weight, *seen_at, now) {
+        return decision;
+    }
+    let Some(seen_at) = seen_at else {
+        return record_seen(d, o, now, |at| Phase::Shifting {
+            stage: *stage,
+            weight: *weight,
+            by_hand: *by_hand,
+            hurry: *hurry,
+            seen_at: at,
+        });
+    };
+    if d.intent.is_paused() || *by_hand {
+        return Decision::WAIT;
+    }
+    let bake = plan.strategy.stages.get(*stage).map(|stage| stage.bake_time);
+    match bake.and_then(|bake| bake.ends(*seen_at)) {
+        _ if *hurry => advance_if_well(d, o, *weight, now, after_stage(plan, *stage)),
+        Some(ends) if now >= ends => advance_if_well(d, o, *weight, now, after_stage(plan, *stage)),
+        until => Decision::Wait { until },
+    }
+}
+
+pub(super) fn baking(
+    d: &Deployment,
+    o: &Observation,
+    timing: &Timing,
+    now: Timestamp,
+    seen_at: Option<Timestamp>,
+    commit_now: bool,
+) -> Decision {
+    let Some(plan) = &d.plan else { return Decision::WAIT };
+    if let Some(back) = no_longer(d, o, timing, now) {
+        return back;
+    }
+    if let Some(order) = d.open_order() {
+        let to = match order.to {
+            Steer::Next | Steer::Full => Phase::Baking { seen_at, commit_now: true },
+            Steer::Weight { weight } if weight < Weight::ALL => {
+                Phase::Shifting { stage: plan.strategy.stages.len() - 1, weight, by_hand: true, hurry: false, seen_at: None }
+            }
+            // Already where that leads.
+            Steer::Weight { .. } | Steer::OnFrom { .. } => d.phase.clone(),
+        };
+        return obey(d, order, to, now);
+    }
+    if let Some(decision) = bring_about(d, o, Weight::ALL, seen_at, now) {
+        return decision;
+    }
+    let Some(seen) = seen_at else {
+        return record_seen(d, o, now, |at| Phase::Baking { seen_at: at, commit_now });
+    };
+    if d.intent.is_paused() {
+        return Decision::WAIT;
+    }
+    let ends = plan.strategy.bake_time.ends(seen);
+    if !commit_now && ends.is_none_or(|ends| now < ends) {
+        return Decision::Wait { until: ends };
+    }
+    // The live base is held against the record before it is ever written.
+    let base_as_recorded = all_routes(o).is_some_and(|routes| routes.iter().all(|view| view.base.is_all_blue()));
+    if base_as_recorded {
+        advance_if_well(d, o, Weight::ALL, now, Phase::Committing { quiet_since: None })
+    } else {
+        Decision::WAIT
+    }
+}
+
+/// Rolls back by itself: the health gate failed, or the deadline passed.
+fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    let failed = match health::verdict(d, o, d.phase.wants()) {
+        Verdict::NoneHealthy { needed } => Some(format!("health: none of green's servers is healthy, {needed} needed")),
+        Verdict::Short { healthy, needed } if d.seen.short.duration() >= timing.health_patience => Some(format!(
+            "health: {healthy} of green's servers healthy, {needed} needed, for {}",
+            time::show_duration(timing.health_patience)
+        )),
+        Verdict::Passed | Verdict::Unknown | Verdict::Short { .. } => None,
+    };
+    if let Some(reason) = failed {
+        return Some(Decision::advance(d.turning_back(Trigger::Gate, Some(reason), now)));
+    }
+    deadline::passed(d, now).then(|| Decision::advance(d.turning_back(Trigger::Deadline, Some(deadline::said(d)), now)))
+}
+
+/// Sends the wanted weight where it is not seen: downward at once and anywhere, upward only into a world that was seen whole.
+fn bring_about(
+    d: &Deployment,
+    o: &Observation,
+    weight: Weight,
+    seen_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Decision> {
+    let recorded = |i: usize, view: &RouteView| -> Option<Forward> {
+        let rule = d.overlays.get(i)?;
+        view.overlays.iter().find(|overlay| &overlay.rule == rule).map(|overlay| overlay.forward)
+    };
+    let pick = |wrong: &dyn Fn(Forward) -> bool| -> Vec<_> {
+        super::routes_where(o, |i, view| recorded(i, view).is_some_and(wrong))
+            .into_iter()
+            .filter_map(|i| d.overlays.get(i).map(|rule| (i, rule.clone())))
+            .collect()
+    };
+    let above = pick(&|forward| matches!(forward, Forward::Split(seen) if seen > weight));
+    if !above.is_empty() {
+        return Some(Decision::Act(Action::SetWeight { routes: above, weight }));
+    }
+    let below = pick(&|forward| matches!(forward, Forward::Split(seen) if seen < weight));
+    let elsewhere = pick(&|forward| forward == Forward::Elsewhere);
+    if below.is_empty() && elsewhere.is_empty() {
+        return None;
+    }
+    if seen_at.is_some() || !elsewhere.is_empty() || !may_rise(d, o, weight) {
+        // Seen once and lower now: somebody's doing, and never "repaired" toward green.
+        return Some(Decision::Wait { until: deadline::of(d, now) });
+    }
+    Some(Decision::Act(Action::SetWeight { routes: below, weight }))
+}
+
+/// Whether green may be given more: every route known with its recorded overlay, the slot holding our group alone, enough
+/// healthy servers.
+fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
+    let whole = all_routes(o).is_some_and(|routes| {
+        routes.len() == d.overlays.len()
+            && routes.iter().zip(&d.overlays).all(|(view, rule)| view.overlays.iter().any(|overlay| &overlay.rule == rule))
+    });
+    let slot_is_ours = o.green_slot.seen().is_some_and(|slot| slot.strangers == 0)
+        && o.green.seen().is_some_and(|group| group.ours && group.attached && !group.deleting);
+    whole && slot_is_ours && health::verdict(d, o, weight).passed()
+}
+
+/// The weight is seen on every route: its clock starts.
+fn record_seen(d: &Deployment, o: &Observation, now: Timestamp, phase: impl Fn(Option<Timestamp>) -> Phase) -> Decision {
+    let whole = all_routes(o).is_some_and(|routes| routes.iter().all(|view| view.green_share() == Some(d.phase.wants())));
+    if !whole {
+        return Decision::Wait { until: deadline::of(d, now) };
+    }
+    let mut next = d.clone();
+    next.phase = phase(Some(now));
+    Decision::advance(next)
+}
+
+fn advance_if_well(d: &Deployment, o: &Observation, weight: Weight, now: Timestamp, to: Phase) -> Decision {
+    if all_routes(o).is_some() && health::verdict(d, o, weight).passed() {
+        Decision::advance(d.entering(to, now))
+    } else {
+        Decision::WAIT
+    }
+}
+
+fn shift(stage: usize, plan: &Plan, hurry: bool) -> Phase {
+    let weight = plan.strategy.stages.get(stage).map_or(Weight::ALL, |stage| stage.weight);
+    Phase::Shifting { stage, weight, by_hand: false, hurry, seen_at: None }
+}
+
+fn after_stage(plan: &Plan, stage: usize) -> Phase {
+    if stage + 1 < plan.strategy.stages.len() {
+        shift(stage + 1, plan, false)
+    } else {
+        Phase::Baking { seen_at: None, commit_now: false }
+    }
+}
+
+/// Where an order leads from a stage.
+fn steered(plan: &Plan, to: Steer, stage: usize, weight: Weight) -> Phase {
+    let on_from = |weight: Weight| match plan.strategy.stages.iter().position(|stage| stage.weight > weight) {
+        Some(stage) => shift(stage, plan, false),
+        None => Phase::Baking { seen_at: None, commit_now: false },
+    };
+    match to {
+        Steer::Weight { weight } => Phase::Shifting { stage, weight, by_hand: true, hurry: false, seen_at: None },
+        Steer::Full if weight == Weight::ALL => Phase::Baking { seen_at: None, commit_now: false },
+        Steer::Full => shift(plan.strategy.stages.len() - 1, plan, true),
+        Steer::OnFrom { weight } => on_from(weight),
+        Steer::Next => on_from(weight),
+    }
+}
+
+fn obey(d: &Deployment, order: &Order, to: Phase, now: Timestamp) -> Decision {
+    let mut next = if to == d.phase { d.clone() } else { d.entering(to, now) };
+    next.order_seen = order.number;
+    Decision::advance(next)
+}

@@ -1,0 +1,110 @@
+//! The only place that chooses. `decide` is a plain function of a record, a look and the time: no clock, no IO, no chance.
+//!
+//! It acts until the world *is seen* to be as the phase wants, and only then advances. So there is nothing to remember
+//! about what was tried: a crash between acting and recording costs one more look and the repeat of an idempotent action.
+//! First run, retry, recovery and take-over are one path.
+//!
+//! The law: automation may always move traffic toward blue; toward green only with passed gates and a world just seen to be
+//! as recorded (the live lease is the engine's part).
+
+mod back;
+mod commit;
+mod forward;
+mod start;
+
+use jiff::Timestamp;
+
+use super::{
+    action::Action,
+    deployment::{Deployment, Trigger},
+    observation::{Known, Observation, RouteView},
+    phase::Phase,
+    timing::Timing,
+};
+
+/// What one tick is to do: change the world, or the record, or neither.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Act(Action),
+    /// The record as it is to be.
+    Advance(Box<Deployment>),
+    /// Nothing now; look again at `until`, or at the phase's own pace.
+    Wait {
+        until: Option<Timestamp>,
+    },
+    /// The deployment has ended.
+    Done,
+}
+
+impl Decision {
+    fn advance(next: Deployment) -> Self {
+        Self::Advance(Box::new(next))
+    }
+
+    const WAIT: Self = Self::Wait { until: None };
+}
+
+/// Chooses. `d` must already hold what `o` showed (`Deployment::having_seen`).
+#[must_use]
+pub fn decide(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Decision {
+    if d.phase.is_terminal() {
+        return Decision::Done;
+    }
+    if d.intent.abandon.is_some() {
+        return Decision::advance(d.entering(Phase::Failed, now));
+    }
+    if d.phase.may_go_back() {
+        if d.intent.is_back() {
+            return Decision::advance(d.turning_back(Trigger::Manual, None, now));
+        }
+        if let Some(what) = outside(d, o, timing) {
+            return Decision::advance(d.turning_back(Trigger::Outside, Some(what), now));
+        }
+    }
+    match &d.phase {
+        Phase::Pending => start::pending(d, o, now),
+        Phase::Provisioning => start::provisioning(d, o, now),
+        Phase::Verifying => forward::verifying(d, o, timing, now),
+        Phase::Shifting { .. } => forward::shifting(d, o, timing, now),
+        Phase::Baking { seen_at, commit_now } => forward::baking(d, o, timing, now, *seen_at, *commit_now),
+        Phase::Committing { quiet_since } => commit::committing(d, o, timing, now, *quiet_since),
+        Phase::Retiring => commit::retiring(d, o, timing, now),
+        Phase::RollingBack { shield, ends } => back::rolling_back(d, o, timing, now, *shield, *ends),
+        Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => Decision::Done,
+    }
+}
+
+/// What somebody did outside that is to be taken for a rollback: a shield raised, a recorded overlay deleted, a committed
+/// base moved back.
+fn outside(d: &Deployment, o: &Observation, timing: &Timing) -> Option<String> {
+    let routes = d.plan.as_ref().map(|plan| plan.routes.as_slice()).unwrap_or_default();
+    let named = |i: usize| routes.get(i).map_or("?", |route| route.route.as_str());
+    // One positive look is enough to believe a thing is there.
+    for (i, route) in o.routes.iter().enumerate() {
+        if let Some(shield) = route.seen().and_then(|view| view.shields.first()) {
+            return Some(format!("shield {} was raised on {}", shield.rule, named(i)));
+        }
+    }
+    let absences = &d.seen.absences;
+    if !d.overlays.is_empty()
+        && let Some(i) = absences.overlays.iter().position(|looks| looks.believed(timing))
+    {
+        return Some(format!("the overlay on {} was deleted outside Cutover", named(i)));
+    }
+    if matches!(d.phase, Phase::Committing { quiet_since: Some(_) })
+        && let Some(i) = absences.bases_off_green.iter().position(|looks| looks.believed(timing))
+    {
+        return Some(format!("the base of {} was moved off green outside Cutover", named(i)));
+    }
+    None
+}
+
+/// The view of every route, or `None` when one of them is unknown.
+fn all_routes(o: &Observation) -> Option<Vec<&RouteView>> {
+    o.routes.iter().map(Known::seen).collect()
+}
+
+/// Indices of the routes that were seen and for which `holds` is true.
+fn routes_where(o: &Observation, holds: impl Fn(usize, &RouteView) -> bool) -> Vec<usize> {
+    o.routes.iter().enumerate().filter(|(i, route)| route.seen().is_some_and(|view| holds(*i, view))).map(|(i, _)| i).collect()
+}

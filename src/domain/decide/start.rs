@@ -1,0 +1,180 @@
+//! `pending` and `provisioning`: refuse or plan, then bring green up beside blue, the overlay open at 0.
+
+use jiff::Timestamp;
+
+use super::{Decision, routes_where};
+use crate::domain::{
+    action::Action,
+    deadline,
+    deployment::{Deployment, Trigger},
+    observation::{Known, Observation},
+    phase::Phase,
+    plan::{self, Inputs, Plan},
+    survey::{FieldFault, Role, Survey},
+};
+
+pub(super) fn pending(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
+    if deadline::passed(d, now) {
+        return Decision::advance(d.turning_back(Trigger::Deadline, Some(deadline::said(d)), now));
+    }
+    let Some(Known::Seen(survey)) = &o.survey else { return Decision::Wait { until: deadline::of(d, now) } };
+    match leftovers(d, survey) {
+        Leftovers::Refuse(faults) => return refuse(d, faults, now),
+        Leftovers::Remove(action) => return Decision::Act(action),
+        Leftovers::Wait => return Decision::WAIT,
+        Leftovers::None => {}
+    }
+    match plan::make(&Inputs::of(d), survey) {
+        Err(faults) => refuse(d, faults, now),
+        Ok(_) if d.intent.is_paused() => Decision::WAIT,
+        Ok(plan) => {
+            let mut next = d.entering(Phase::Provisioning, now);
+            next.plan = Some(plan);
+            Decision::advance(next)
+        }
+    }
+}
+
+/// Ends it before anything was changed: nothing to take back, so it goes through no `rolling_back`.
+fn refuse(d: &Deployment, faults: Vec<FieldFault>, now: Timestamp) -> Decision {
+    let mut next = d.entering(Phase::Cancelled, now);
+    next.refusal = faults;
+    Decision::advance(next)
+}
+
+enum Leftovers {
+    None,
+    Remove(Action),
+    /// One that may not go yet.
+    Wait,
+    Refuse(Vec<FieldFault>),
+}
+
+/// Rules of ended deployments on our routes. No other deployment can be running on them, so whatever carries another
+/// one's tag is left over: overlays go at once, a shield once the base is seen on the slot that serves, those that an
+/// `abandon` let go never.
+fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
+    let mut remove = Vec::new();
+    let mut faults = Vec::new();
+    let mut wait = false;
+    for (i, route) in survey.routes.iter().enumerate() {
+        let Some(route) = route else { continue };
+        for rule in &route.others {
+            let Some(owner) = &rule.owner else { continue };
+            if !owner.on_our_route {
+                continue;
+            }
+            let let_go = owner.deployment.is_some_and(|id| d.let_go.contains(&id));
+            if !owner.this_installation || let_go {
+                let whose = if let_go { "a deployment that was abandoned" } else { "another installation of Cutover" };
+                faults.push(FieldFault::new(
+                    format!("/routes/{i}"),
+                    format!("rule {} (number {}) belongs to {whose}: remove it by hand first", rule.rule, rule.number),
+                ));
+                continue;
+            }
+            let serves =
+                d.live.as_ref().is_none_or(|live| matches!(route.forwards.as_slice(), [(slot, _)] if *slot == live.slot));
+            match owner.role {
+                Role::Overlay => remove.push(rule.rule.clone()),
+                Role::Shield if serves => remove.push(rule.rule.clone()),
+                Role::Shield => wait = true,
+            }
+        }
+    }
+    if !faults.is_empty() {
+        Leftovers::Refuse(faults)
+    } else if !remove.is_empty() {
+        Leftovers::Remove(Action::DeleteRules { rules: remove })
+    } else if wait {
+        Leftovers::Wait
+    } else {
+        Leftovers::None
+    }
+}
+
+pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
+    let Some(plan) = &d.plan else { return Decision::WAIT };
+    if let Some(failure) = o.launch_failures.iter().find(|failure| failure.hopeless) {
+        return Decision::advance(d.turning_back(Trigger::Launch, Some(failure.message.clone()), now));
+    }
+    if let Some(faults) = in_the_way(o) {
+        let mut refused = d.clone();
+        refused.refusal = faults;
+        return Decision::advance(refused.turning_back(
+            Trigger::Rejected,
+            Some("a rule or group of somebody else is in the way".to_owned()),
+            now,
+        ));
+    }
+    if deadline::passed(d, now) {
+        let mut said = deadline::said(d);
+        if let Some(failure) = o.launch_failures.first() {
+            said = format!("{said}; the last launch failed: {}", failure.message);
+        }
+        return Decision::advance(d.turning_back(Trigger::Deadline, Some(said), now));
+    }
+    if let Some(action) = wanted(d, plan, o, now) {
+        return Decision::Act(action);
+    }
+    let overlays: Option<Vec<_>> = o
+        .routes
+        .iter()
+        .map(|route| route.seen().and_then(|view| view.overlays.first()).map(|overlay| overlay.rule.clone()))
+        .collect();
+    match (overlays, o.green.seen()) {
+        (Some(overlays), Some(green)) if all_healthy(plan, green.servers) && !d.intent.is_paused() => {
+            let mut next = d.entering(Phase::Verifying, now);
+            next.overlays = overlays;
+            Decision::advance(next)
+        }
+        _ => Decision::Wait { until: deadline::of(d, now).into_iter().chain(d.not_before.filter(|at| *at > now)).min() },
+    }
+}
+
+fn all_healthy(plan: &Plan, servers: crate::domain::observation::Servers) -> bool {
+    servers.in_service >= plan.green.size && servers.healthy >= plan.green.size
+}
+
+/// The first thing that is not yet as provisioning wants it.
+fn wanted(d: &Deployment, plan: &Plan, o: &Observation, now: Timestamp) -> Option<Action> {
+    if let (Some(pin), Some(blue)) = (&plan.blue, o.blue.seen())
+        && (blue.min < pin.size || !blue.protected)
+    {
+        return Some(Action::PinBlue);
+    }
+    // Creating again what a stale look did not show is harmless: the name is taken, and the tags say by whom.
+    let blue_pinned = plan.blue.is_none() || o.blue.seen().is_some();
+    if o.green.is_absent() && blue_pinned {
+        return Some(Action::CreateGreen);
+    }
+    let leftovers: Vec<_> = o.routes.iter().filter_map(Known::seen).flat_map(|view| view.leftovers.iter().cloned()).collect();
+    if !leftovers.is_empty() {
+        return Some(Action::DeleteRules { rules: leftovers });
+    }
+    if d.not_before.is_some_and(|at| now < at) {
+        return None;
+    }
+    let routes = routes_where(o, |_, view| view.overlays.is_empty());
+    (!routes.is_empty()).then_some(Action::OpenOverlays { routes })
+}
+
+/// Somebody else's rule on an overlay's number, or somebody else's group under green's name.
+fn in_the_way(o: &Observation) -> Option<Vec<FieldFault>> {
+    let mut faults: Vec<_> = o
+        .routes
+        .iter()
+        .enumerate()
+        .filter_map(|(i, route)| Some((i, route.seen()?.in_the_way.as_ref()?)))
+        .map(|(i, rule)| {
+            FieldFault::new(format!("/routes/{i}"), format!("rule {rule} has taken the number reserved for the overlay"))
+        })
+        .collect();
+    if o.green.seen().is_some_and(|group| !group.ours) {
+        faults.push(FieldFault::new(
+            "",
+            "a server group with green's name exists and carries none of our tags: rename or remove it",
+        ));
+    }
+    (!faults.is_empty()).then_some(faults)
+}

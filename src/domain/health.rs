@@ -1,0 +1,107 @@
+//! The `health` gate: always on, from `verifying` to the commit.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{deployment::Deployment, observation::Observation, time, weight::Weight};
+
+/// What the gate says of one look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    Passed,
+    /// Fewer healthy servers than the weight needs: no rise.
+    Short {
+        healthy: u32,
+        needed: u32,
+    },
+    /// Not one healthy server, with traffic wanted on them.
+    NoneHealthy {
+        needed: u32,
+    },
+    /// Could not be seen: neither passed nor failed.
+    Unknown,
+}
+
+impl Verdict {
+    #[must_use]
+    pub fn passed(self) -> bool {
+        self == Self::Passed
+    }
+}
+
+/// How many healthy green servers `weight` needs; `None` when blue's size is unknown.
+#[must_use]
+pub fn needed(d: &Deployment, o: &Observation, weight: Weight) -> Option<u32> {
+    if weight == Weight::NONE {
+        return Some(0);
+    }
+    let plan = d.plan.as_ref()?;
+    let of = match &plan.blue {
+        Some(_) => o.blue.seen()?.servers.in_service,
+        None => plan.green.size,
+    };
+    Some(weight.share_of(of).max(1))
+}
+
+/// The gate's verdict on one look, for a weight that is wanted.
+#[must_use]
+pub fn verdict(d: &Deployment, o: &Observation, weight: Weight) -> Verdict {
+    if weight == Weight::NONE {
+        return Verdict::Passed;
+    }
+    let (Some(needed), Some(green)) = (needed(d, o, weight), o.green.seen()) else {
+        return Verdict::Unknown;
+    };
+    match green.servers.healthy {
+        healthy if healthy >= needed => Verdict::Passed,
+        0 => Verdict::NoneHealthy { needed },
+        healthy => Verdict::Short { healthy, needed },
+    }
+}
+
+/// For how long green has been short of servers, as far as it could be seen: unknown looks do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShortFor {
+    pub ms: u64,
+    /// The last look, if it was short.
+    pub last: Option<Timestamp>,
+}
+
+impl ShortFor {
+    #[must_use]
+    pub fn after(self, verdict: Verdict, now: Timestamp) -> Self {
+        match verdict {
+            Verdict::Passed => Self::default(),
+            Verdict::Unknown => Self { ms: self.ms, last: None },
+            Verdict::Short { .. } | Verdict::NoneHealthy { .. } => {
+                let since = self.last.map_or(Duration::ZERO, |last| time::between(last, now));
+                let more = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+                Self { ms: self.ms.saturating_add(more), last: Some(now) }
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(self.ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_the_dark_does_not_count_as_short() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let short = Verdict::Short { healthy: 1, needed: 2 };
+        let counted =
+            ShortFor::default().after(short, at(0)).after(short, at(10)).after(Verdict::Unknown, at(100)).after(short, at(200));
+        assert_eq!(counted.duration(), Duration::from_secs(10));
+        assert_eq!(counted.after(short, at(205)).duration(), Duration::from_secs(15));
+        assert_eq!(counted.after(Verdict::Passed, at(206)), ShortFor::default());
+    }
+}

@@ -1,0 +1,190 @@
+//! Names and ids as types, so that a slot cannot be passed where a rule is wanted.
+//!
+//! References to things of the provider (`RuleRef`, `SlotRef`, …) are opaque here: only the adapter knows their form.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(String);
+
+        impl $type {
+            /// Wraps a name whose form was checked at the door, or which the provider gave us.
+            pub fn new(name: impl Into<String>) -> Self {
+                Self(name.into())
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// What is released: `[a-z][a-z0-9-]{0,31}`.
+    ServiceName
+}
+name! {
+    /// Where: `[a-z][a-z0-9]{0,15}`. No hyphen: `a-b`/`c` and `a`/`b-c` would share group names.
+    EnvironmentName
+}
+name! {
+    /// A server group.
+    GroupName
+}
+name! {
+    /// Where a group's targets are registered.
+    SlotRef
+}
+name! {
+    /// A place where production traffic enters, as declared.
+    RouteRef
+}
+name! {
+    /// What carries rules: numbers are unique within one.
+    ListenerRef
+}
+name! {
+    /// One rule: an overlay, a shield, or a base.
+    RuleRef
+}
+name! {
+    /// A replica of the service, the same after a restart on the same state directory.
+    HolderId
+}
+
+/// One attempt to move a service/environment to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeploymentId(Uuid);
+
+impl DeploymentId {
+    #[must_use]
+    pub fn new(id: Uuid) -> Self {
+        Self(id)
+    }
+
+    #[must_use]
+    pub fn uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A service in an environment: the unit that is declared, deployed and rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target {
+    pub service: ServiceName,
+    pub environment: EnvironmentName,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.environment)
+    }
+}
+
+impl Target {
+    /// The name of the group that deployment `number` creates: `web-prod-v042`.
+    #[must_use]
+    pub fn group(&self, number: u32) -> GroupName {
+        GroupName::new(format!("{}-{}-v{number:03}", self.service, self.environment))
+    }
+}
+
+/// What a server is made from. Never changed after it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Image {
+    /// A machine image, `ami-…`.
+    Machine(String),
+    /// A version of the declared launch template, `lt:7`.
+    Template(u32),
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(id) => f.write_str(id),
+            Self::Template(version) => write!(f, "lt:{version}"),
+        }
+    }
+}
+
+impl From<Image> for String {
+    fn from(image: Image) -> Self {
+        image.to_string()
+    }
+}
+
+impl TryFrom<String> for Image {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl Image {
+    /// Reads `ami-` with 1 to 17 hex digits, or `lt:` with a version number.
+    ///
+    /// # Errors
+    /// A sentence that says what an image looks like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(digits) = text.strip_prefix("ami-")
+            && (1..=17).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        {
+            return Ok(Self::Machine(text.to_owned()));
+        }
+        if let Some(version) = text.strip_prefix("lt:")
+            && !version.starts_with(['0', '+'])
+            && let Ok(version) = version.parse::<u32>()
+        {
+            return Ok(Self::Template(version));
+        }
+        Err("an image is `ami-` with 1 to 17 lower-case hex digits, or `lt:N` with a launch template version".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_a_machine_image_or_a_numbered_template_version() {
+        assert_eq!(Image::parse("ami-0bb2"), Ok(Image::Machine("ami-0bb2".into())));
+        assert_eq!(Image::parse("lt:7"), Ok(Image::Template(7)));
+        for wrong in
+            ["", "ami-", "ami-xyz", "ami-0123456789abcdef01", "lt:", "lt:0", "lt:+7", "lt:$Latest", "latest", "AMI-0bb2"]
+        {
+            assert!(Image::parse(wrong).is_err(), "{wrong:?} was taken for an image");
+        }
+    }
+
+    #[test]
+    fn group_names_carry_the_number_in_three_digits_or_more() {
+        let target = Target { service: ServiceName::new("web"), environment: EnvironmentName::new("prod") };
+        assert_eq!(target.group(42).as_str(), "web-prod-v042");
+        assert_eq!(target.group(1042).as_str(), "web-prod-v1042");
+    }
+}

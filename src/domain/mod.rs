@@ -1,0 +1,26 @@
+//! What Cutover knows about releases. Pure: no clock, no IO, no async, no chance, and no word of any technology.
+//!
+//! Read `phase`, then `decide`; the rest is what those two need.
+
+#![deny(clippy::disallowed_methods)]
+
+pub mod action;
+mod attention;
+pub mod command;
+pub mod deadline;
+pub mod decide;
+pub mod declaration;
+pub mod deployment;
+pub mod event;
+pub mod health;
+pub mod ids;
+pub mod looks;
+pub mod numbers;
+pub mod observation;
+pub mod overlap;
+pub mod phase;
+pub mod plan;
+pub mod survey;
+pub mod time;
+pub mod timing;
+pub mod weight;

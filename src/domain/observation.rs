@@ -1,0 +1,150 @@
+//! What one look at the world showed. A thing is seen, absent or *unknown*; unknown is never taken for "no".
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ids::{DeploymentId, RuleRef},
+    survey::Survey,
+    weight::Weight,
+};
+
+/// The answer to one question about the world.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Known<T> {
+    Seen(T),
+    /// The provider says it is not there. One such look is no proof: see `Looks`.
+    Absent,
+    /// Throttled, failed, timed out or never asked; with what was said.
+    Unknown(String),
+}
+
+impl<T> Known<T> {
+    #[must_use]
+    pub fn seen(&self) -> Option<&T> {
+        match self {
+            Self::Seen(value) => Some(value),
+            Self::Absent | Self::Unknown(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// The world as one deployment sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// One a route, in the plan's order; empty before there is a plan.
+    pub routes: Vec<Known<RouteView>>,
+    pub green: Known<GroupView>,
+    pub blue: Known<GroupView>,
+    pub green_slot: Known<SlotView>,
+    pub blue_slot: Known<SlotView>,
+    /// Launches of green that failed, newest first; looked at while provisioning.
+    pub launch_failures: Vec<LaunchFailure>,
+    /// Looked at while pending only.
+    pub survey: Option<Known<Survey>>,
+}
+
+/// What one route shows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RouteView {
+    /// What the base sends where.
+    pub base: Forward,
+    /// Rules tagged as overlays of *this* deployment.
+    pub overlays: Vec<RuleView>,
+    /// Rules tagged as shields of this service/environment, whichever deployment raised them.
+    pub shields: Vec<RuleView>,
+    /// Who sits on the overlay's number and is not ours: a name for people.
+    pub in_the_way: Option<String>,
+    /// Overlays of ended deployments of this installation (those let go by `abandon` aside).
+    pub leftovers: Vec<RuleRef>,
+}
+
+/// A rule of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RuleView {
+    pub rule: RuleRef,
+    pub forward: Forward,
+    /// The deployment that it is tagged with.
+    pub deployment: Option<DeploymentId>,
+}
+
+/// Where a rule sends traffic, as this deployment's slots see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forward {
+    /// Green's share of a forward to blue's and green's slots and no other.
+    Split(Weight),
+    /// It forwards elsewhere too, or does not forward.
+    Elsewhere,
+}
+
+impl Forward {
+    #[must_use]
+    pub fn is_all_blue(self) -> bool {
+        self == Self::Split(Weight::NONE)
+    }
+
+    #[must_use]
+    pub fn is_all_green(self) -> bool {
+        self == Self::Split(Weight::ALL)
+    }
+}
+
+impl RouteView {
+    /// What the topmost of shield, overlay and base sends to green; `None` when it sends traffic elsewhere.
+    #[must_use]
+    pub fn green_share(&self) -> Option<Weight> {
+        let top = self.shields.first().or(self.overlays.first()).map_or(self.base, |rule| rule.forward);
+        match top {
+            Forward::Split(weight) => Some(weight),
+            Forward::Elsewhere => None,
+        }
+    }
+}
+
+/// A server group as seen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupView {
+    pub servers: Servers,
+    pub min: u32,
+    /// The provider refuses to delete it.
+    pub protected: bool,
+    /// A deletion was accepted and goes on.
+    pub deleting: bool,
+    /// Its slot is attached to it.
+    pub attached: bool,
+    /// Carries this deployment's ownership tags (blue: is the group that the plan names).
+    pub ours: bool,
+}
+
+/// Servers of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Servers {
+    pub desired: u32,
+    pub in_service: u32,
+    /// In service and found healthy by the load balancer.
+    pub healthy: u32,
+}
+
+/// A slot as seen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SlotView {
+    /// Registered targets, those still draining included.
+    pub targets: u32,
+    /// Targets that are none of the group's that belongs there.
+    pub strangers: u32,
+    /// Rules and default actions that name the slot, whatever weight they give it.
+    pub named_by: u32,
+}
+
+/// A launch that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LaunchFailure {
+    /// The provider's own words.
+    pub message: String,
+    /// Trying again will not help (a bad image, no rights), unlike a lack of capacity.
+    pub hopeless: bool,
+}

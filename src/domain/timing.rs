@@ -1,0 +1,47 @@
+//! The engine's settings that decisions hang on.
+
+use std::time::Duration;
+
+/// Times and counts of the protocol; `config` fills them in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Twice as long as a signed request lives: what was signed in its first half is dead at its end.
+    pub quiet_period: Duration,
+    /// The base is written no sooner than this after the record entered `committing`.
+    pub commit_delay: Duration,
+    /// Absence is believed after this many looks …
+    pub absence_looks: u32,
+    /// … the first and the last of them at least this far apart.
+    pub absence_spread: Duration,
+    /// How long green may have fewer healthy servers than its weight needs.
+    pub health_patience: Duration,
+    /// How long `committing`, `retiring` and `rolling_back` may take before a person is called (waits of the protocol aside).
+    pub attention_after: Duration,
+    /// How often a phase that is trying to get somewhere looks.
+    pub look_every: Duration,
+    /// How often a phase that only waits looks.
+    pub watch_every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            quiet_period: Duration::from_secs(600),
+            commit_delay: Duration::from_secs(2),
+            absence_looks: 3,
+            absence_spread: Duration::from_secs(2),
+            health_patience: Duration::from_secs(60),
+            attention_after: Duration::from_secs(20 * 60),
+            look_every: Duration::from_secs(1),
+            watch_every: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Timing {
+    /// How long a signed request may still land.
+    #[must_use]
+    pub fn half_quiet(&self) -> Duration {
+        self.quiet_period / 2
+    }
+}

@@ -1,0 +1,3 @@
+//! The engine: claims deployments, looks, lets `domain` decide, acts or records. It knows no technology.
+
+pub mod ports;

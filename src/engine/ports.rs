@@ -1,0 +1,300 @@
+//! What the engine asks of the outside: a store and a cloud, each small enough to be written in a day.
+//!
+//! Nothing here names a technology. The store's leases run by the *database's* clock; the cloud's calls end before the
+//! deadline they are given, and a change is signed, then checked against the deadline, then sent.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    action::Action,
+    command::{Command, Refusal},
+    declaration::Declaration,
+    deployment::{Deployment, Given, Live, Status},
+    event::Event,
+    ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, ServiceName, Target},
+    observation::Observation,
+    plan::Inputs,
+    survey::{FieldFault, Survey},
+};
+
+/// Why the store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Cannot be reached, or did not answer in time: nothing is known about the outcome.
+    #[error("the database could not be reached while {doing}")]
+    Unreachable { doing: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    /// Anything else: a bug, or a record that cannot be read.
+    #[error("the database failed while {doing}")]
+    Broken { doing: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+/// A deployment that this replica may work on until its lease ends.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub deployment: Deployment,
+    /// The version that was read: every settle names it.
+    pub version: i64,
+    /// When the lease ends, on this machine's monotonic clock: taken *before* the claim was asked for, so never too late.
+    pub lease_ends: Instant,
+}
+
+/// A stored deployment with the version to be named in a write.
+#[derive(Debug, Clone)]
+pub struct Versioned {
+    pub deployment: Deployment,
+    pub version: i64,
+}
+
+/// What a settle found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    Stored,
+    /// Somebody wrote in between, or the lease is another's: nothing was stored; forget and look again.
+    Lost,
+    /// Storing it would hold a route, slot, group or rule number that another running deployment holds.
+    Held,
+}
+
+/// What a tick leaves in the store.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    pub claim: &'a Claim,
+    /// The record as it is to be.
+    pub next: &'a Deployment,
+    pub events: &'a [Event],
+    /// When to look again; the lease is released with it.
+    pub due: Duration,
+}
+
+/// A new deployment, before it has a number.
+#[derive(Debug, Clone)]
+pub struct NewDeployment {
+    pub id: DeploymentId,
+    pub target: Target,
+    pub image: Image,
+    pub version: Option<String>,
+    pub reason: Option<String>,
+    /// Replaces the declared one whole.
+    pub strategy: Option<crate::domain::declaration::Strategy>,
+    pub created_by: String,
+    pub created_at: Timestamp,
+}
+
+/// What became of a new deployment.
+#[derive(Debug)]
+pub enum Inserted {
+    Created(Box<Versioned>),
+    /// The service/environment was never declared.
+    NotDeclared,
+    /// One runs already.
+    InProgress(Box<Deployment>),
+}
+
+/// An environment as declared.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pub target: Target,
+    pub revision: i32,
+    pub declaration: Declaration,
+    pub declared_at: Timestamp,
+    pub declared_by: String,
+    pub live: Option<Live>,
+    /// The deployment that runs now.
+    pub running: Option<DeploymentId>,
+    /// The last one that ended.
+    pub last: Option<DeploymentId>,
+}
+
+/// What a command found.
+#[derive(Debug)]
+pub enum Commanded {
+    /// `changed` is false where it was so already.
+    Done {
+        deployment: Box<Versioned>,
+        changed: bool,
+    },
+    Refused {
+        refusal: Refusal,
+        deployment: Box<Versioned>,
+    },
+    NotFound,
+}
+
+/// An event as stored.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    pub id: i64,
+    pub at: Timestamp,
+    pub event: Event,
+}
+
+/// Which deployments a list shows, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub service: Option<ServiceName>,
+    pub environment: Option<EnvironmentName>,
+    pub status: Option<Status>,
+    /// Only those created before this one.
+    pub before: Option<DeploymentId>,
+    /// At most this many, at most 100.
+    pub limit: usize,
+}
+
+/// A token's owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenOwner {
+    pub name: String,
+    pub admin: bool,
+}
+
+/// Records. Postgres in production, memory in tests.
+pub trait Store: Send + Sync + 'static {
+    // Declarations.
+
+    /// Stores a declaration as a new revision; `true` when the service/environment is new. An identical one makes no revision.
+    fn declare(
+        &self,
+        target: &Target,
+        declaration: &Declaration,
+        by: &str,
+    ) -> impl Future<Output = Result<(Environment, bool), StoreError>> + Send;
+    fn environment(&self, target: &Target) -> impl Future<Output = Result<Option<Environment>, StoreError>> + Send;
+    /// All of them by name, from after `after` on, at most `limit`.
+    fn environments(
+        &self,
+        after: Option<&Target>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Environment>, StoreError>> + Send;
+    /// Revisions, newest first, at most `limit`.
+    fn revisions(
+        &self,
+        target: &Target,
+        before: Option<i32>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Environment>, StoreError>> + Send;
+
+    // Deployments.
+
+    /// Gives it the next number and the facts that only the records know (live group, `not_before` from the last use of its
+    /// routes and `half_quiet`, what `abandon` let go), and stores it with its first event.
+    fn insert(&self, new: NewDeployment, half_quiet: Duration) -> impl Future<Output = Result<Inserted, StoreError>> + Send;
+    fn get(&self, id: DeploymentId) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+    fn list(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
+    /// Every deployment that has not ended, at most `limit`: what replicas keep warm for the rollback lane.
+    fn running(&self, limit: usize) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
+    /// Rule numbers that running deployments other than `but` hold on a listener.
+    fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
+    /// Events after `after`, oldest first, at most `limit`.
+    fn events(
+        &self,
+        id: DeploymentId,
+        after: i64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, StoreError>> + Send;
+
+    // The engine's side.
+
+    /// Takes due deployments for `lease`; those this holder has a lease on already come at once when due.
+    fn claim_due(
+        &self,
+        holder: &HolderId,
+        lease: Duration,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Claim>, StoreError>> + Send;
+    /// Prolongs a lease; `None` when it is another's by now or the record has moved on.
+    fn renew(
+        &self,
+        claim: &Claim,
+        holder: &HolderId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Option<Instant>, StoreError>> + Send;
+    /// Stores what a tick left, guarded by version and holder; lease released, next look set.
+    fn settle(&self, holder: &HolderId, settlement: Settlement<'_>)
+    -> impl Future<Output = Result<Settled, StoreError>> + Send;
+    /// Gives back every lease of this holder (at start: those it had before; at stop: those it has).
+    fn release_all(&self, holder: &HolderId) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // Commands: they write intent, and any intent raises the version.
+
+    /// Gives a command, checked against the record in the same transaction.
+    fn command(
+        &self,
+        id: DeploymentId,
+        command: Command,
+        given: Given,
+    ) -> impl Future<Output = Result<Commanded, StoreError>> + Send;
+
+    /// Waits until some deployment may have changed or become due, or `at_most` has passed. Subscribe first, then look.
+    fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
+    /// Whether the database answers.
+    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // Tokens.
+
+    /// Who owns the token with this SHA-256.
+    fn token_owner(&self, sha256: [u8; 32]) -> impl Future<Output = Result<Option<TokenOwner>, StoreError>> + Send;
+}
+
+/// What the rollback lane needs of the records, on connections of its own.
+pub trait LaneStore: Send + Sync + 'static {
+    /// Raises the intent to roll back where that is legal, unconditionally (it is absorbing): no version is named. Returns the
+    /// record *as this commit left it*: what it says of the phase decides whether a shield is needed.
+    fn raise_rollback(&self, id: DeploymentId, given: &Given) -> impl Future<Output = Result<Commanded, StoreError>> + Send;
+    /// Records when the load balancer had accepted all that was asked of it; the first time stays.
+    fn accepted(&self, id: DeploymentId, at: Timestamp) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+    /// What a rollback of a service/environment meets: the one that runs, else the last that ended.
+    fn newest(&self, target: &Target) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+}
+
+/// Kinds of trouble with the provider, told apart by its error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// Network, 5xx, timeout: whether it was applied is unknown.
+    Transient,
+    /// Refused for its rate: not applied.
+    Throttled,
+    /// No rights, or no valid credentials.
+    Denied,
+    /// Something it names is not there.
+    Missing,
+    /// The provider will never accept it as it is.
+    Rejected,
+    /// Known not to have been sent: the deadline had passed after signing.
+    NotSent,
+}
+
+/// One failed call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {}{message}{}", code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default(), request_id.as_ref().map(|r| format!(" (request {r})")).unwrap_or_default())]
+pub struct Fault {
+    pub kind: FaultKind,
+    pub operation: &'static str,
+    /// The provider's error code.
+    pub code: Option<String>,
+    pub message: String,
+    pub request_id: Option<String>,
+}
+
+/// The provider. AWS in production, memory in tests.
+pub trait Cloud: Send + Sync + 'static {
+    /// Faults in a declaration that show without a look: references of the wrong form, another region.
+    fn shape(&self, declaration: &Declaration) -> Vec<FieldFault>;
+    /// Looks at everything a plan needs; changes nothing. Ends by `deadline`.
+    ///
+    /// What is not there or cannot be used comes as faults in the survey; an `Err` means that it could not be seen.
+    fn survey(
+        &self,
+        inputs: Inputs<'_>,
+        deployment: Option<DeploymentId>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Survey, Fault>> + Send;
+    /// Looks at what a deployment needs in its phase. What could not be seen is `Unknown` in the observation.
+    fn observe(&self, d: &Deployment, deadline: Instant) -> impl Future<Output = Observation> + Send;
+    /// Makes one change. Calls of several routes go side by side. No call is sent after `deadline`; none is retried.
+    fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> impl Future<Output = Result<(), Fault>> + Send;
+}
