@@ -44,6 +44,8 @@ pub struct SlotFigures {
 /// All figures of the data plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
+    /// The newest version of the region that the data plane has looked at.
+    pub version: u64,
     pub slots: Vec<SlotFigures>,
     pub listeners: Vec<ListenerFigures>,
 }

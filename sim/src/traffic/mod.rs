@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,13 +39,15 @@ use slots::Slots;
 pub struct Traffic {
     slots: Arc<Slots>,
     frontends: Arc<Mutex<BTreeMap<Name, Frontend>>>,
+    /// The region's version that was last looked at.
+    seen: Arc<AtomicU64>,
 }
 
 impl Traffic {
     /// Opens a port for each listener there is and will be, writes its address into the region, and serves it until `stop`.
     #[must_use]
     pub fn start(shared: Shared, options: &Options, stop: CancellationToken) -> Self {
-        let traffic = Self { slots: Arc::default(), frontends: Arc::default() };
+        let traffic = Self { slots: Arc::default(), frontends: Arc::default(), seen: Arc::default() };
         let delay_max = options.scaled(options.clocks.propagation_max);
         let (following, seed) = (traffic.clone(), options.seed);
         tokio::spawn(async move {
@@ -60,6 +65,7 @@ impl Traffic {
     pub fn figures(&self) -> Figures {
         let frontends = self.frontends.lock().unwrap_or_else(PoisonError::into_inner);
         Figures {
+            version: self.seen.load(Ordering::Acquire),
             slots: self.slots.figures(),
             listeners: frontends.iter().map(|(name, frontend)| frontend.figures(name)).collect(),
         }
@@ -75,6 +81,7 @@ impl Traffic {
             for name in missing {
                 self.open(shared, &region, &name, seed).await;
             }
+            self.seen.store(region.version, Ordering::Release);
             if regions.changed().await.is_err() {
                 return;
             }
