@@ -1,0 +1,220 @@
+//! What the edge may ask of the engine: one method a use case, no technology in sight.
+//!
+//! A trait with boxed futures, so that the HTTP handlers are plain functions and not generic over store and cloud.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::ports::{Environment, Filter, NewDeployment, StoreError, StoredEvent, TokenOwner, Versioned};
+use crate::domain::{
+    command::{Command, Refusal},
+    declaration::{Declaration, Strategy},
+    deployment::{Deployment, Status},
+    ids::{DeploymentId, Image, Target},
+    survey::FieldFault,
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    pub name: String,
+    pub admin: bool,
+}
+
+impl From<TokenOwner> for Actor {
+    fn from(owner: TokenOwner) -> Self {
+        Self { name: owner.name, admin: owner.admin }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Every fault at once.
+    #[error("the request has {} fault(s)", .0.len())]
+    Invalid(Vec<FieldFault>),
+    #[error("deployment {} runs already", .0.number)]
+    InProgress(Box<Deployment>),
+    #[error("not legal now")]
+    Refused { refusal: Refusal, deployment: Box<Deployment> },
+    #[error("there is nothing to roll back to")]
+    NothingToRollBackTo,
+    /// `abandon` is for administrators.
+    #[error("not allowed")]
+    Forbidden,
+    /// The version named in `If-Match` is not the present one.
+    #[error("the deployment has changed")]
+    Precondition,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A deployment as asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub target: Target,
+    pub image: Image,
+    pub version: Option<String>,
+    pub reason: Option<String>,
+    pub strategy: Option<Strategy>,
+}
+
+impl Wanted {
+    #[must_use]
+    pub fn into_new(self, id: DeploymentId, by: &Actor, now: Timestamp) -> NewDeployment {
+        NewDeployment {
+            id,
+            target: self.target,
+            image: self.image,
+            version: self.version,
+            reason: self.reason,
+            strategy: self.strategy,
+            created_by: by.name.clone(),
+            created_at: now,
+        }
+    }
+}
+
+/// What a declaration became.
+#[derive(Debug)]
+pub struct Declared {
+    pub environment: Environment,
+    pub new: bool,
+    /// Whether the cloud could be looked at; if not, `pending` checks again.
+    pub checked: bool,
+}
+
+/// What a new deployment became.
+#[derive(Debug)]
+pub enum Created {
+    New(Box<Deployment>),
+    /// The image is live already: nothing to do.
+    Noop(Box<Environment>),
+}
+
+/// What would be done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steps {
+    pub steps: Vec<Step>,
+    pub warnings: Vec<String>,
+    /// Checks that could not be made, and why.
+    pub unknown: Vec<String>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The phase that it belongs to.
+    pub phase: &'static str,
+    /// `create_green`, `open_overlays`, …, or `wait`.
+    pub action: String,
+    /// In words, with names and numbers.
+    pub detail: String,
+}
+
+/// The answer of a rollback.
+#[derive(Debug)]
+pub struct RolledBack {
+    pub deployment: Box<Deployment>,
+    /// `instant`; a redeploy comes with later work.
+    pub mode: &'static str,
+    /// All that was asked of the load balancer was accepted (or nothing had to be): 200, else 202.
+    pub accepted: bool,
+    /// The intent is in the database.
+    pub durable: bool,
+}
+
+/// What a rollback is asked of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackOf {
+    Deployment(DeploymentId),
+    /// Whatever runs for it.
+    Target(Target),
+}
+
+/// Until when a long poll waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// What is shown changes from what the caller has (by ETag; without one: from now).
+    Changed,
+    Terminal,
+    Baking,
+    /// Stage `n`, counting from 1, is reached (or passed).
+    Stage(usize),
+    Approval,
+}
+
+impl Until {
+    /// Whether `d` is there. `Changed` is judged by the edge, which knows what it shows.
+    #[must_use]
+    pub fn reached(self, d: &Deployment) -> bool {
+        use crate::domain::phase::Phase;
+        let ended = d.phase.is_terminal();
+        match self {
+            Self::Changed => false,
+            Self::Terminal => ended,
+            Self::Baking => {
+                ended || matches!(d.phase, Phase::Baking { seen_at: Some(_), .. } | Phase::Committing { .. } | Phase::Retiring)
+            }
+            Self::Stage(n) => {
+                ended
+                    || match d.phase {
+                        Phase::Shifting { stage, seen_at: Some(_), .. } => stage + 1 >= n,
+                        Phase::Baking { .. } | Phase::Committing { .. } | Phase::Retiring => true,
+                        _ => false,
+                    }
+            }
+            // No gate waits for a person yet.
+            Self::Approval => ended,
+        }
+    }
+}
+
+/// The use cases.
+pub trait Api: Send + Sync + 'static {
+    /// Looks at the cloud (5 s at most) and stores the declaration.
+    fn declare(&self, by: Actor, target: Target, declaration: Declaration) -> BoxFuture<'_, Result<Declared, Trouble>>;
+    fn environment(&self, target: Target) -> BoxFuture<'_, Result<Environment, Trouble>>;
+    fn environments(&self, after: Option<Target>, limit: usize) -> BoxFuture<'_, Result<Vec<Environment>, Trouble>>;
+    fn revisions(&self, target: Target, before: Option<i32>, limit: usize) -> BoxFuture<'_, Result<Vec<Environment>, Trouble>>;
+
+    fn create(&self, by: Actor, wanted: Wanted) -> BoxFuture<'_, Result<Created, Trouble>>;
+    /// `?dry_run=true` of create.
+    fn plan_create(&self, wanted: Wanted) -> BoxFuture<'_, Result<Steps, Trouble>>;
+    fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Versioned, Trouble>>;
+    fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Versioned>, Trouble>>;
+    fn events(&self, id: DeploymentId, after: i64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, Trouble>>;
+    /// Returns when the record may have changed, or after `at_most`.
+    fn changed(&self, at_most: Duration) -> BoxFuture<'_, ()>;
+
+    /// Gives a command; `true` where it changed something.
+    fn command(
+        &self,
+        by: Actor,
+        id: DeploymentId,
+        command: Command,
+        reason: Option<String>,
+    ) -> BoxFuture<'_, Result<(Versioned, bool), Trouble>>;
+    /// The rollback lane.
+    fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> BoxFuture<'_, Result<RolledBack, Trouble>>;
+    /// `?dry_run=true` of rollback.
+    fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>>;
+
+    fn token_owner(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>>;
+    fn ready(&self) -> BoxFuture<'_, Result<(), Trouble>>;
+    /// Deployments by status, and the age of the engine's last tick: for the metrics.
+    fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>>;
+}
+
+/// What the metrics page shows of the records and the engine.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    pub running: Vec<Deployment>,
+    pub ended: Vec<(Target, Status, u64)>,
+    /// Since the engine last looked for due work.
+    pub tick_age: Duration,
+}
