@@ -16,7 +16,7 @@ use super::{
 /// What a person should know or do; `None` when all goes its way.
 #[must_use]
 pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
-    too_long(d, o, timing, now).or_else(|| match &d.phase {
+    too_long(d, o, timing, now).or_else(|| refused(d)).or_else(|| match &d.phase {
         Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
         Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => {
             edited(d, o, seen_at.is_some()).or_else(|| short(d, o))
@@ -31,6 +31,13 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         | Phase::Cancelled
         | Phase::Failed => None,
     })
+}
+
+/// What the provider will not do, or has not done for a while.
+fn refused(d: &Deployment) -> Option<String> {
+    const PATIENCE: u32 = 5;
+    let trouble = d.seen.trouble.as_ref()?;
+    (trouble.hopeless || trouble.count >= PATIENCE).then(|| format!("{} (tried {} times)", trouble.words, trouble.count))
 }
 
 /// Phases that never give up by deadline call a person instead.

@@ -157,6 +157,19 @@ pub struct Seen {
     pub green: Option<Servers>,
     pub short: ShortFor,
     pub absences: Absences,
+    /// The last change that the provider did not accept; `None` once one was.
+    pub trouble: Option<ProviderTrouble>,
+}
+
+/// A change that was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProviderTrouble {
+    /// The provider's own words, with its code and request id.
+    pub words: String,
+    /// It will never accept it as it is.
+    pub hopeless: bool,
+    /// How often in a row.
+    pub count: u32,
 }
 
 /// What people and CI ask about.
@@ -250,6 +263,7 @@ impl Deployment {
         next.paused_before_ms = self.intent.paused_total_ms(now);
         // Absence counts from here: what was rightly absent before (a group not yet made) proves nothing now.
         next.seen.absences = Absences::default();
+        next.seen.trouble = None;
         next
     }
 

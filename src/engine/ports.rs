@@ -187,6 +187,10 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// Every deployment that has not ended, at most `limit`: what replicas keep warm for the rollback lane.
     fn running(&self, limit: usize) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
+    /// The versions of all that have not ended, at most `limit`: what a replica compares with what it keeps warm.
+    fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<(DeploymentId, i64)>, StoreError>> + Send;
+    /// How many deployments ended how, by service/environment.
+    fn outcomes(&self) -> impl Future<Output = Result<Vec<(Target, Status, u64)>, StoreError>> + Send;
     /// Rule numbers that running deployments other than `but` hold on a listener.
     fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
     /// Events after `after`, oldest first, at most `limit`.
@@ -206,6 +210,8 @@ pub trait Store: Send + Sync + 'static {
         lease: Duration,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Claim>, StoreError>> + Send;
+    /// How long until something is due that this holder may take; `None` when nothing is. By the database's clock.
+    fn next_due(&self, holder: &HolderId) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
     /// Prolongs a lease; `None` when it is another's by now or the record has moved on.
     fn renew(
         &self,

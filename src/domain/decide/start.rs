@@ -93,6 +93,9 @@ fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
     }
 }
 
+/// A refusal right after a create may only mean that another resource is not everywhere yet; twice is meant.
+const HOPELESS_TRIES: u32 = 2;
+
 pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
     let Some(plan) = &d.plan else { return Decision::WAIT };
     if let Some(failure) = o.launch_failures.iter().find(|failure| failure.hopeless) {
@@ -106,6 +109,9 @@ pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> D
             Some("a rule or group of somebody else is in the way".to_owned()),
             now,
         ));
+    }
+    if let Some(trouble) = d.seen.trouble.as_ref().filter(|trouble| trouble.hopeless && trouble.count >= HOPELESS_TRIES) {
+        return Decision::advance(d.turning_back(Trigger::Launch, Some(trouble.words.clone()), now));
     }
     if deadline::passed(d, now) {
         let mut said = deadline::said(d);
