@@ -176,8 +176,14 @@ impl Until {
 
 /// The use cases.
 pub trait Api: Send + Sync + 'static {
-    /// Looks at the cloud (5 s at most) and stores the declaration.
-    fn declare(&self, by: Actor, target: Target, declaration: Declaration) -> BoxFuture<'_, Result<Declared, Trouble>>;
+    /// Looks at the cloud (5 s at most) and stores the declaration; over no other revision than the one `expected`.
+    fn declare(
+        &self,
+        by: Actor,
+        target: Target,
+        declaration: Declaration,
+        expected: Option<i32>,
+    ) -> BoxFuture<'_, Result<Declared, Trouble>>;
     fn environment(&self, target: Target) -> BoxFuture<'_, Result<Environment, Trouble>>;
     fn environments(&self, after: Option<Target>, limit: usize) -> BoxFuture<'_, Result<Vec<Environment>, Trouble>>;
     fn revisions(&self, target: Target, before: Option<i32>, limit: usize) -> BoxFuture<'_, Result<Vec<Environment>, Trouble>>;
@@ -191,13 +197,15 @@ pub trait Api: Send + Sync + 'static {
     /// Returns when the record may have changed, or after `at_most`.
     fn changed(&self, at_most: Duration) -> BoxFuture<'_, ()>;
 
-    /// Gives a command; `true` where it changed something.
+    /// Gives a command; `true` where it changed something. `Precondition` when the record is not at the version `expected`:
+    /// between reading it and this call it may have moved without showing anything new, so look again before refusing.
     fn command(
         &self,
         by: Actor,
         id: DeploymentId,
         command: Command,
         reason: Option<String>,
+        expected: Option<i64>,
     ) -> BoxFuture<'_, Result<(Versioned, bool), Trouble>>;
     /// The rollback lane.
     fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> BoxFuture<'_, Result<RolledBack, Trouble>>;

@@ -122,6 +122,8 @@ pub enum Commanded {
         refusal: Refusal,
         deployment: Box<Versioned>,
     },
+    /// The record has another version than the one named: nothing was stored.
+    Moved,
     NotFound,
 }
 
@@ -157,12 +159,14 @@ pub trait Store: Send + Sync + 'static {
     // Declarations.
 
     /// Stores a declaration as a new revision; `true` when the service/environment is new. An identical one makes no revision.
+    /// `None` when `expected` names another revision than the present one: nothing was stored.
     fn declare(
         &self,
         target: &Target,
         declaration: &Declaration,
         by: &str,
-    ) -> impl Future<Output = Result<(Environment, bool), StoreError>> + Send;
+        expected: Option<i32>,
+    ) -> impl Future<Output = Result<Option<(Environment, bool)>, StoreError>> + Send;
     fn environment(&self, target: &Target) -> impl Future<Output = Result<Option<Environment>, StoreError>> + Send;
     /// All of them by name, from after `after` on, at most `limit`.
     fn environments(
@@ -227,12 +231,13 @@ pub trait Store: Send + Sync + 'static {
 
     // Commands: they write intent, and any intent raises the version.
 
-    /// Gives a command, checked against the record in the same transaction.
+    /// Gives a command, checked against the record in the same transaction, and against the version that it `expected`.
     fn command(
         &self,
         id: DeploymentId,
         command: Command,
         given: Given,
+        expected: Option<i64>,
     ) -> impl Future<Output = Result<Commanded, StoreError>> + Send;
 
     /// Waits until some deployment may have changed or become due, or `at_most` has passed. Subscribe first, then look.
