@@ -135,3 +135,9 @@ fn phase_changed(old: &Deployment, new: &Deployment) -> Option<Event> {
 fn from_weight(phase: &Phase) -> Weight {
     phase.wants()
 }
+
+/// The provider did not accept a change.
+#[must_use]
+pub fn refused(action: &str, words: &str) -> Event {
+    Event::new("provider.refused", format!("{action} was not accepted: {words}"), ENGINE, json!({"action": action}))
+}

@@ -1,4 +1,13 @@
 //! The engine: claims deployments, looks, lets `domain` decide, acts or records. It knows no technology.
+//!
+//! `driver` finds due work, `tick` does one step of it, `lane` is the way back that waits for neither, `app` answers the edge.
 
 pub mod api;
+pub mod app;
+pub mod bundles;
+pub mod driver;
+pub mod lane;
 pub mod ports;
+pub mod settings;
+mod steps;
+pub mod tick;

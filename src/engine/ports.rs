@@ -100,6 +100,8 @@ pub enum Inserted {
 pub struct Environment {
     pub target: Target,
     pub revision: i32,
+    /// The number that its next deployment will get.
+    pub next_number: u32,
     pub declaration: Declaration,
     pub declared_at: Timestamp,
     pub declared_by: String,

@@ -1,0 +1,45 @@
+//! The rollback lane's decisions: what a replica may ask of the load balancer before and after it has raised the intent to
+//! go back. Pure; `engine` sends it.
+//!
+//! The lane needs no lease, no look and no tick, so it may only do what is right whatever it has not seen: delete recorded
+//! overlays where the base is still on blue, and where that is not sure raise shields first.
+
+use std::time::Duration;
+
+use super::{action::Action, deployment::Deployment, phase::Phase, timing::Timing};
+
+/// What may be sent side by side with the intent's commit, judged by a copy of the record that was last held against the
+/// database `confirmed` ago. `None`: commit first.
+///
+/// A copy that says "before `committing`" may be out of date. It is trusted for half the time that an engine waits between
+/// entering `committing` and writing the base: the other half is for the call itself.
+#[must_use]
+pub fn at_once(copy: &Deployment, confirmed: Duration, timing: &Timing) -> Option<Action> {
+    let base_on_blue = copy.phase.may_go_back() && !copy.phase.base_may_be_green();
+    (base_on_blue && confirmed <= timing.commit_delay / 2).then(|| delete_overlays(copy)).flatten()
+}
+
+/// What must be accepted before the lane answers, in this order: each once the one before is accepted on every route.
+/// `committed` is the record *as the commit of the intent left it*: only its phase says whether the base may be on green.
+///
+/// Nothing when no overlay was recorded (green never had traffic), nor when an earlier request was answered already.
+#[must_use]
+pub fn after_commit(committed: &Deployment) -> Vec<Action> {
+    let shield = match &committed.phase {
+        Phase::Committing { .. } => true,
+        Phase::RollingBack { shield, .. } => *shield,
+        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => false,
+        Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => return Vec::new(),
+    };
+    let accepted = committed.intent.rollback_accepted_at.is_some()
+        || committed.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some());
+    if accepted {
+        return Vec::new();
+    }
+    let shields = shield.then(|| Action::RaiseShields { routes: (0..committed.overlays.len()).collect() });
+    shields.into_iter().chain(delete_overlays(committed)).collect()
+}
+
+fn delete_overlays(d: &Deployment) -> Option<Action> {
+    (!d.overlays.is_empty()).then(|| Action::DeleteRules { rules: d.overlays.clone() })
+}

@@ -1,0 +1,121 @@
+//! Bundles: what this replica remembers of every running deployment, so that a rollback need not ask first.
+//!
+//! A bundle is a copy of the record with the time at which it was last *confirmed* to be the newest in the database. The lane
+//! trusts a copy for one second (`domain::lane`); an older one only tells it whom the rollback is about.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    ports::{Store, StoreError},
+    settings::EngineSettings,
+};
+use crate::domain::{
+    deployment::Deployment,
+    ids::{DeploymentId, Target},
+};
+
+/// One remembered deployment.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    pub deployment: Arc<Deployment>,
+    pub version: i64,
+    /// When a look that showed this version *began*: never later than the truth.
+    pub confirmed: Instant,
+}
+
+/// Those of this replica.
+#[derive(Debug, Default)]
+pub struct Bundles {
+    by_id: RwLock<HashMap<DeploymentId, Bundle>>,
+}
+
+impl Bundles {
+    #[must_use]
+    pub fn of(&self, id: DeploymentId) -> Option<Bundle> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The running deployment of a service/environment.
+    #[must_use]
+    pub fn running(&self, target: &Target) -> Option<Bundle> {
+        self.by_id
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .find(|bundle| &bundle.deployment.target == target)
+            .cloned()
+    }
+
+    /// Takes what the database says of what runs: unchanged ones are confirmed, new versions fetched, ended ones dropped.
+    ///
+    /// # Errors
+    /// When the database does not answer: the bundles stay as they are and grow old.
+    pub async fn confirm<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let versions: HashMap<_, _> = store.running_versions(max).await?.into_iter().collect();
+        let stale: Vec<_> = {
+            let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+            bundles.retain(|id, _| versions.contains_key(id));
+            for (id, bundle) in bundles.iter_mut() {
+                if versions.get(id) == Some(&bundle.version) {
+                    bundle.confirmed = began;
+                }
+            }
+            versions
+                .into_iter()
+                .filter(|(id, version)| bundles.get(id).is_none_or(|bundle| bundle.version != *version))
+                .collect()
+        };
+        for (id, _) in stale {
+            let began = Instant::now();
+            if let Some(read) = store.get(id).await? {
+                let bundle = Bundle { deployment: Arc::new(read.deployment), version: read.version, confirmed: began };
+                let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+                if bundle.deployment.phase.is_terminal() {
+                    bundles.remove(&id);
+                } else {
+                    bundles.insert(id, bundle);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// Keeps the bundles fresh until `stop` is cancelled.
+pub async fn keep_fresh<S: Store>(bundles: Arc<Bundles>, store: Arc<S>, settings: EngineSettings, stop: CancellationToken) {
+    let mut complained = false;
+    loop {
+        match bundles.confirm(store.as_ref(), settings.bundles_max).await {
+            Ok(()) => complained = false,
+            Err(error) if !complained => {
+                complained = true;
+                warn!(%error, "running deployments could not be confirmed; a rollback commits first until they can");
+            }
+            Err(_) => {}
+        }
+        // With nothing running only a notification can bring news.
+        let at_most = if bundles.is_empty() { settings.poll_every } else { settings.confirm_every };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = pause(store.as_ref(), at_most, settings.confirm_every / 4) => {}
+        }
+    }
+}
+
+/// Waits for a change, but never wakes more often than `at_least`: a busy fleet notifies many times a second.
+async fn pause<S: Store>(store: &S, at_most: Duration, at_least: Duration) {
+    tokio::time::sleep(at_least).await;
+    store.changed(at_most.saturating_sub(at_least)).await;
+}

@@ -1,0 +1,119 @@
+//! The driver: finds due deployments and ticks them, a bounded number at once, until it is told to stop.
+//!
+//! Subscribe, then look, then sleep: a notification wakes it, polling is the fallback. It takes no hint from what woke it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::{
+    ports::{Cloud, Settled, Store},
+    tick::Worker,
+};
+
+/// When the driver last looked for due work.
+#[derive(Debug)]
+pub struct Pulse {
+    start: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { start: Instant::now(), last_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.last_ms.store(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Since the driver last looked for due work.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
+    }
+}
+
+/// Drives until `stop` is cancelled, then finishes the ticks under way and gives the leases back.
+///
+/// Returns within a lease: no tick outlives its own.
+pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pulse>, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(worker.settings.concurrency_max));
+    let ticks = TaskTracker::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            idle = start_due(&worker, &slots, &ticks) => {
+                pulse.beat();
+                if let Some(at_most) = idle {
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = worker.store.changed(at_most) => {}
+                    }
+                }
+            }
+        }
+    }
+    ticks.close();
+    if tokio::time::timeout(worker.settings.lease, ticks.wait()).await.is_err() {
+        warn!("some ticks did not end within their lease");
+    }
+    if let Err(error) = worker.store.release_all(&worker.holder).await {
+        warn!(%error, "the leases could not be given back; they will run out");
+    }
+}
+
+/// Starts a tick for whatever is due. Returns how long there is nothing to do, if so.
+async fn start_due<S: Store, C: Cloud>(
+    worker: &Arc<Worker<S, C>>,
+    slots: &Arc<Semaphore>,
+    ticks: &TaskTracker,
+) -> Option<Duration> {
+    let settings = &worker.settings;
+    let free = slots.available_permits();
+    if free == 0 {
+        // Wait for one slot, then look how many there are.
+        let _ = slots.acquire().await;
+        return None;
+    }
+    let claims = match worker.store.claim_due(&worker.holder, settings.lease, free).await {
+        Ok(claims) => claims,
+        Err(error) => {
+            warn!(%error, "no work could be claimed; trying again");
+            return Some(settings.poll_every.min(Duration::from_secs(1)));
+        }
+    };
+    if claims.is_empty() {
+        return match worker.store.next_due(&worker.holder).await {
+            Ok(next) => Some(next.unwrap_or(settings.poll_every).min(settings.poll_every)),
+            Err(_) => Some(settings.poll_every.min(Duration::from_secs(1))),
+        };
+    }
+    for claim in claims {
+        let Ok(permit) = slots.clone().acquire_owned().await else { return None };
+        let worker = worker.clone();
+        ticks.spawn(async move {
+            let id = claim.deployment.id;
+            match worker.tick(claim).await {
+                Ok(Settled::Stored) => {}
+                Ok(Settled::Lost) => debug!(deployment = %id, "somebody wrote in between; looking again"),
+                Ok(Settled::Held) => {
+                    warn!(deployment = %id, "a rule number or slot is held by another running deployment; planning again")
+                }
+                Err(error) => warn!(deployment = %id, %error, "a tick could not be stored; its lease will run out"),
+            }
+            drop(permit);
+        });
+    }
+    None
+}

@@ -1,0 +1,52 @@
+//! The engine's settings, with the limits that hold whatever is configured.
+
+use std::time::Duration;
+
+use crate::domain::timing::Timing;
+
+/// How the engine paces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineSettings {
+    pub timing: Timing,
+    /// How long a claim lasts.
+    pub lease: Duration,
+    /// A cloud call ends this much before its lease does.
+    pub lease_margin: Duration,
+    /// How long one look may take.
+    pub look_timeout: Duration,
+    /// How long one changing call may take, from signing to answer.
+    pub act_timeout: Duration,
+    /// Ticks at once in this process.
+    pub concurrency_max: usize,
+    /// Due work is looked for at least this often: the fallback when no notification comes.
+    pub poll_every: Duration,
+    /// How often the rollback lane's copies of running deployments are held against the database.
+    pub confirm_every: Duration,
+    /// Running deployments that one replica keeps warm.
+    pub bundles_max: usize,
+    /// How long a request of the rollback lane tries before it answers 202.
+    pub rollback_tries_for: Duration,
+    /// How long a request that only looks waits for the cloud.
+    pub survey_timeout: Duration,
+    /// For this long after it ended, a rolled-back deployment answers a further rollback of its service.
+    pub rollback_repeats_for: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            timing: Timing::default(),
+            lease: Duration::from_secs(10),
+            lease_margin: Duration::from_secs(1),
+            look_timeout: Duration::from_secs(4),
+            act_timeout: Duration::from_secs(2),
+            concurrency_max: 32,
+            poll_every: Duration::from_secs(5),
+            confirm_every: Duration::from_millis(500),
+            bundles_max: 2000,
+            rollback_tries_for: Duration::from_secs(5),
+            survey_timeout: Duration::from_secs(5),
+            rollback_repeats_for: Duration::from_secs(600),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One tick of one deployment: look, decide, then act *or* record, and settle.
+//!
+//! A tick changes the world or the record, never both. What was seen is stored with either; that is no advance. If the
+//! process dies anywhere in here, the next tick looks again and repeats an idempotent action at worst.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use super::{
+    ports::{Claim, Cloud, Fault, FaultKind, Settled, Settlement, Store, StoreError},
+    settings::EngineSettings,
+};
+use crate::domain::{
+    action::Action,
+    decide::{Decision, decide},
+    deployment::{Deployment, ProviderTrouble},
+    event::{self, Event},
+    ids::HolderId,
+    observation::{Known, Observation},
+    phase::Phase,
+    retry, time,
+};
+
+/// Works on deployments for one replica.
+#[derive(Debug)]
+pub struct Worker<S, C> {
+    pub store: Arc<S>,
+    pub cloud: Arc<C>,
+    pub holder: HolderId,
+    pub settings: EngineSettings,
+}
+
+/// What a tick leaves to be stored.
+struct Left {
+    next: Deployment,
+    events: Vec<Event>,
+    due: Duration,
+}
+
+impl<S: Store, C: Cloud> Worker<S, C> {
+    /// Runs one tick and settles it.
+    ///
+    /// # Errors
+    /// When the store could not be reached: the lease then runs out, and the next look starts afresh.
+    pub async fn tick(&self, claim: Claim) -> Result<Settled, StoreError> {
+        let lease_ends = claim.lease_ends.checked_sub(self.settings.lease_margin).unwrap_or(claim.lease_ends);
+        let mut o = self.cloud.observe(&claim.deployment, lease_ends.min(Instant::now() + self.settings.look_timeout)).await;
+        self.add_reserved(&claim.deployment, &mut o).await?;
+
+        let now = Timestamp::now();
+        let d = claim.deployment.clone().having_seen(&o, &self.settings.timing, now);
+        let decision = decide(&d, &o, &self.settings.timing, now);
+        debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
+        let left = match decision {
+            Decision::Act(action) => self.act(&claim, d, &action, lease_ends).await?,
+            Decision::Advance(next) => {
+                Left { events: event::between(&claim.deployment, &next), next: *next, due: Duration::ZERO }
+            }
+            Decision::Wait { until } => {
+                let pace = self.pace(&d);
+                let due = until.map_or(pace, |until| pace.min(time::between(now, until)));
+                Left { events: event::between(&claim.deployment, &d), next: d, due }
+            }
+            Decision::Done => Left { events: Vec::new(), next: d, due: self.settings.poll_every },
+        };
+        for event in &left.events {
+            info!(deployment = %left.next.id, target = %left.next.target, number = left.next.number, kind = event.kind, "{}", event.message);
+        }
+        let settlement = Settlement { claim: &claim, next: &left.next, events: &left.events, due: left.due };
+        self.store.settle(&self.holder, settlement).await
+    }
+
+    /// Numbers held by others are known to the records alone; a survey must not offer them.
+    async fn add_reserved(&self, d: &Deployment, o: &mut Observation) -> Result<(), StoreError> {
+        if let Some(Known::Seen(survey)) = &mut o.survey {
+            for route in survey.routes.iter_mut().flatten() {
+                route.reserved = self.store.reserved(&route.listener, d.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&self, claim: &Claim, d: Deployment, action: &Action, lease_ends: Instant) -> Result<Left, StoreError> {
+        // A third of the lease gone with looking: make sure that it is still ours, and the record as read, before anything is sent.
+        let mut deadline = lease_ends;
+        let fresh_until = claim.lease_ends.checked_sub(self.settings.lease * 2 / 3).unwrap_or(claim.lease_ends);
+        if Instant::now() > fresh_until {
+            match self.store.renew(claim, &self.holder, self.settings.lease).await? {
+                Some(ends) => deadline = ends.checked_sub(self.settings.lease_margin).unwrap_or(ends),
+                None => return Ok(Left { next: d, events: Vec::new(), due: Duration::ZERO }),
+            }
+        }
+        let started = Instant::now();
+        let result = self.cloud.apply(&d, action, deadline.min(started + self.settings.act_timeout)).await;
+        Ok(self.note(claim, d, action, result, started.elapsed()))
+    }
+
+    /// Writes down how a change was received; whether it *is* so, only the next look tells.
+    fn note(&self, claim: &Claim, mut next: Deployment, action: &Action, result: Result<(), Fault>, took: Duration) -> Left {
+        let mut events = Vec::new();
+        let due = match result {
+            Ok(()) => {
+                debug!(deployment = %next.id, action = action.name(), ?took, "accepted");
+                next.seen.trouble = None;
+                if let (Phase::RollingBack { .. }, Action::DeleteRules { .. }, Some(back)) =
+                    (&next.phase, action, next.going_back.as_mut())
+                {
+                    back.accepted_at = back.accepted_at.or_else(|| Some(Timestamp::now()));
+                }
+                self.settings.timing.look_every / 4
+            }
+            // Nothing was sent and nothing is wrong: the next tick has a new lease.
+            Err(Fault { kind: FaultKind::NotSent, .. }) => Duration::ZERO,
+            Err(fault) => {
+                let trouble = trouble_after(next.seen.trouble.as_ref(), &fault);
+                warn!(deployment = %next.id, target = %next.target, number = next.number, action = action.name(), %fault, count = trouble.count, "not accepted");
+                if trouble.count == 1 {
+                    events.push(event::refused(action.name(), &fault.to_string()));
+                }
+                let due = retry::pause(trouble.count, self.settings.timing.look_every, rand::random());
+                next.seen.trouble = Some(trouble);
+                due
+            }
+        };
+        events.extend(event::between(&claim.deployment, &next));
+        Left { next, events, due }
+    }
+
+    /// How soon to look again when nothing is to be done.
+    fn pace(&self, d: &Deployment) -> Duration {
+        let timing = &self.settings.timing;
+        match &d.phase {
+            Phase::Shifting { seen_at: Some(_), .. }
+            | Phase::Baking { seen_at: Some(_), .. }
+            | Phase::Committing { quiet_since: Some(_) } => timing.watch_every,
+            Phase::Pending
+            | Phase::Provisioning
+            | Phase::Verifying
+            | Phase::Shifting { .. }
+            | Phase::Baking { .. }
+            | Phase::Committing { .. }
+            | Phase::Retiring
+            | Phase::RollingBack { .. }
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Cancelled
+            | Phase::Failed => timing.look_every,
+        }
+    }
+}
+
+fn trouble_after(before: Option<&ProviderTrouble>, fault: &Fault) -> ProviderTrouble {
+    let hopeless = match fault.kind {
+        FaultKind::Rejected | FaultKind::Denied => true,
+        FaultKind::Transient | FaultKind::Throttled | FaultKind::Missing | FaultKind::NotSent => false,
+    };
+    let words = fault.to_string();
+    // Only refusals in a row of the same temper add up: a throttled call does not bring a refusal nearer to "hopeless".
+    let count = before.filter(|before| before.hopeless == hopeless).map_or(0, |before| before.count).saturating_add(1);
+    ProviderTrouble { words, hopeless, count }
+}
