@@ -14,10 +14,11 @@ use crate::domain::{
     action::Action,
     command::{Command, Refusal},
     declaration::Declaration,
-    deployment::{Deployment, Given, Live, Status},
+    deployment::{Deployment, Given, Intent, Live, Seen, Status},
     event::Event,
     ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, ServiceName, Target},
     observation::Observation,
+    phase::Phase,
     plan::Inputs,
     survey::{FieldFault, Survey},
 };
@@ -83,6 +84,50 @@ pub struct NewDeployment {
     pub strategy: Option<crate::domain::declaration::Strategy>,
     pub created_by: String,
     pub created_at: Timestamp,
+}
+
+/// What only the records know of a new deployment.
+#[derive(Debug, Clone)]
+pub struct RecordFacts {
+    pub number: u32,
+    pub declaration: Declaration,
+    pub live: Option<Live>,
+    pub not_before: Option<Timestamp>,
+    pub let_go: Vec<DeploymentId>,
+}
+
+impl NewDeployment {
+    /// The first record: `pending`, with nothing planned, seen or asked for.
+    #[must_use]
+    pub fn recorded(self, facts: RecordFacts) -> Deployment {
+        Deployment {
+            id: self.id,
+            target: self.target,
+            number: facts.number,
+            image: self.image,
+            version: self.version,
+            reason: self.reason,
+            created_by: self.created_by,
+            created_at: self.created_at,
+            ended_at: None,
+            strategy: self.strategy.unwrap_or_else(|| facts.declaration.strategy.clone()),
+            declaration: facts.declaration,
+            live: facts.live,
+            not_before: facts.not_before,
+            let_go: facts.let_go,
+            phase: Phase::Pending,
+            phase_since: self.created_at,
+            paused_before_ms: 0,
+            order_seen: 0,
+            plan: None,
+            overlays: Vec::new(),
+            going_back: None,
+            refusal: Vec::new(),
+            seen: Seen::default(),
+            attention: None,
+            intent: Intent::default(),
+        }
+    }
 }
 
 /// What became of a new deployment.
@@ -209,7 +254,8 @@ pub trait Store: Send + Sync + 'static {
 
     // The engine's side.
 
-    /// Takes due deployments for `lease`; those this holder has a lease on already come at once when due.
+    /// Takes due deployments for `lease`; those this holder has a lease on already come at once when due. A claim puts off
+    /// the due time to the lease's end, so that what is being worked on is not offered again until a command asks for it.
     fn claim_due(
         &self,
         holder: &HolderId,
@@ -242,7 +288,8 @@ pub trait Store: Send + Sync + 'static {
         expected: Option<i64>,
     ) -> impl Future<Output = Result<Commanded, StoreError>> + Send;
 
-    /// Waits until some deployment may have changed or become due, or `at_most` has passed. Subscribe first, then look.
+    /// Waits until some deployment may have changed, or `at_most` has passed. Subscribed from the call on, not from the first
+    /// poll: call it, look, then await it.
     fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send;
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -258,7 +305,8 @@ pub trait LaneStore: Send + Sync + 'static {
     /// Raises the intent to roll back where that is legal, unconditionally (it is absorbing): no version is named. Returns the
     /// record *as this commit left it*: what it says of the phase decides whether a shield is needed.
     fn raise_rollback(&self, id: DeploymentId, given: &Given) -> impl Future<Output = Result<Commanded, StoreError>> + Send;
-    /// Records when the load balancer had accepted all that was asked of it; the first time stays.
+    /// Records when the load balancer had accepted all that was asked of it; the first time stays. It may come after the end,
+    /// and raises no version: no settle could miss it. `None` when no rollback was raised.
     fn accepted(&self, id: DeploymentId, at: Timestamp) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
     /// What a rollback of a service/environment meets: the one that runs, else the last that ended.
     fn newest(&self, target: &Target) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;

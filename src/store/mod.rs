@@ -1,0 +1,276 @@
+//! Records in Postgres: the only SQL of the service.
+//!
+//! Two habits carry it. Every write to a deployment is *one* statement, so that no row lock outlives a round trip and a
+//! replica that stalls cannot hold up a rollback. And every moment that matters is taken from the database's clock.
+
+mod commands;
+mod declarations;
+mod deployments;
+mod error;
+mod holds;
+mod insert;
+mod lane;
+mod lease;
+mod rows;
+mod tokens;
+mod wake;
+
+use std::{
+    future::Future,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        command::Command,
+        declaration::Declaration,
+        deployment::{Given, Status},
+        ids::{DeploymentId, HolderId, ListenerRef, Target},
+    },
+    engine::ports::{
+        Claim, Commanded, Environment, Filter, Inserted, NewDeployment, Settled, Settlement, Store, StoreError, StoredEvent,
+        TokenOwner, Versioned,
+    },
+};
+use error::Doing;
+pub use lane::PgLane;
+use wake::Wake;
+
+/// A migration that takes longer than this is not one for a start.
+const MIGRATION_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// `postgres://user:password@host/database`, or what the embedded one gives.
+    pub url: SecretString,
+    /// For everything but the rollback lane and the listener, which has one.
+    pub connections_max: u32,
+    /// For the rollback lane alone; all of them are kept open.
+    pub lane_connections_max: u32,
+    /// How long to wait for a connection.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take.
+    pub statement_timeout: Duration,
+    /// The same on the lane.
+    pub lane_statement_timeout: Duration,
+}
+
+impl StoreSettings {
+    /// The defaults, for a database at `url`.
+    #[must_use]
+    pub fn new(url: impl Into<SecretString>) -> Self {
+        Self {
+            url: url.into(),
+            connections_max: 10,
+            lane_connections_max: 4,
+            acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(10),
+            lane_statement_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Implements [`Store`].
+#[derive(Debug, Clone)]
+pub struct PgStore {
+    pool: PgPool,
+    wake: Arc<Wake>,
+    lane: PgLane,
+}
+
+impl PgStore {
+    /// Connects, brings the schema up to date and starts to listen. Replicas may do so at the same time: the migrations take
+    /// turns.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or the schema cannot be brought up to date.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let connect = PgConnectOptions::from_str(settings.url.expose_secret())
+            .doing("reading the database's URL")?
+            .application_name("cutover");
+        migrate(&connect, settings.acquire_timeout).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections_max)
+            .acquire_timeout(settings.acquire_timeout)
+            .connect_lazy_with(limited(connect.clone(), settings.statement_timeout));
+        let listener = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(settings.acquire_timeout)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .connect_lazy_with(connect.clone());
+        let lane = PgLane::new(settings, limited(connect, settings.lane_statement_timeout));
+        lane.warm().await;
+        Ok(Self { pool, wake: Arc::new(Wake::start(listener)), lane })
+    }
+
+    /// The rollback lane's side, on its own connections.
+    #[must_use]
+    pub fn lane(&self) -> PgLane {
+        self.lane.clone()
+    }
+
+    /// Waits for what is under way and closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+        self.lane.close().await;
+    }
+
+    /// The id that goes into the ownership tags of everything this installation creates.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn installation(&self) -> Result<Uuid, StoreError> {
+        sqlx::query_scalar!("select id from installation").fetch_one(&self.pool).await.doing("reading the installation's id")
+    }
+
+    /// Stores a token's SHA-256 under its owner's name, in the place of the one that had it.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn put_token(&self, owner: &TokenOwner, sha256: [u8; 32]) -> Result<(), StoreError> {
+        tokens::put(&self.pool, owner, sha256).await
+    }
+
+    /// Stores a token's SHA-256 unless its owner's name has one; `false` when it had.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn put_first_token(&self, owner: &TokenOwner, sha256: [u8; 32]) -> Result<bool, StoreError> {
+        tokens::put_first(&self.pool, owner, sha256).await
+    }
+}
+
+/// A statement that hangs, or a transaction that its client forgot, must not hold others up.
+fn limited(connect: PgConnectOptions, statement_timeout: Duration) -> PgConnectOptions {
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+    connect.options([
+        ("statement_timeout", millis(statement_timeout)),
+        ("idle_in_transaction_session_timeout", millis(statement_timeout)),
+        ("synchronous_commit", "on".to_owned()),
+    ])
+}
+
+async fn migrate(connect: &PgConnectOptions, connect_timeout: Duration) -> Result<(), StoreError> {
+    const DOING: &str = "bringing the schema up to date";
+    let late = |_| StoreError::Unreachable { doing: DOING, source: "it took too long".into() };
+    let connecting = PgConnection::connect_with(connect);
+    let mut connection = tokio::time::timeout(connect_timeout, connecting).await.map_err(late)?.doing("connecting")?;
+    let mut migrator = sqlx::migrate!();
+    // A newer replica may have gone ahead: migrations expand first, so this one still works.
+    migrator.set_ignore_missing(true);
+    let migrated = tokio::time::timeout(MIGRATION_TIME_MAX, migrator.run(&mut connection)).await.map_err(late)?;
+    migrated.map_err(|error| match error {
+        sqlx::migrate::MigrateError::Execute(error) => error::told(error, DOING),
+        error => StoreError::Broken { doing: DOING, source: Box::new(error) },
+    })?;
+    connection.close().await.doing(DOING)
+}
+
+impl Store for PgStore {
+    async fn declare(
+        &self,
+        target: &Target,
+        declaration: &Declaration,
+        by: &str,
+        expected: Option<i32>,
+    ) -> Result<Option<(Environment, bool)>, StoreError> {
+        declarations::declare(&self.pool, target, declaration, by, expected).await
+    }
+
+    async fn environment(&self, target: &Target) -> Result<Option<Environment>, StoreError> {
+        declarations::environment(&self.pool, target).await
+    }
+
+    async fn environments(&self, after: Option<&Target>, limit: usize) -> Result<Vec<Environment>, StoreError> {
+        declarations::environments(&self.pool, after, limit).await
+    }
+
+    async fn revisions(&self, target: &Target, before: Option<i32>, limit: usize) -> Result<Vec<Environment>, StoreError> {
+        declarations::revisions(&self.pool, target, before, limit).await
+    }
+
+    async fn insert(&self, new: NewDeployment, half_quiet: Duration) -> Result<Inserted, StoreError> {
+        insert::insert(&self.pool, new, half_quiet).await
+    }
+
+    async fn get(&self, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
+        deployments::get(&self.pool, id).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
+        deployments::list(&self.pool, filter).await
+    }
+
+    async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {
+        deployments::running(&self.pool, limit).await
+    }
+
+    async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
+        deployments::running_versions(&self.pool, limit).await
+    }
+
+    async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {
+        deployments::outcomes(&self.pool).await
+    }
+
+    async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
+        deployments::reserved(&self.pool, listener, but).await
+    }
+
+    async fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        deployments::events(&self.pool, id, after, limit).await
+    }
+
+    async fn claim_due(&self, holder: &HolderId, lease: Duration, limit: usize) -> Result<Vec<Claim>, StoreError> {
+        lease::claim_due(&self.pool, holder, lease, limit).await
+    }
+
+    async fn next_due(&self, holder: &HolderId) -> Result<Option<Duration>, StoreError> {
+        lease::next_due(&self.pool, holder).await
+    }
+
+    async fn renew(&self, claim: &Claim, holder: &HolderId, lease: Duration) -> Result<Option<Instant>, StoreError> {
+        lease::renew(&self.pool, claim, holder, lease).await
+    }
+
+    async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
+        lease::settle(&self.pool, holder, settlement).await
+    }
+
+    async fn release_all(&self, holder: &HolderId) -> Result<(), StoreError> {
+        lease::release_all(&self.pool, holder).await
+    }
+
+    async fn command(
+        &self,
+        id: DeploymentId,
+        command: Command,
+        given: Given,
+        expected: Option<i64>,
+    ) -> Result<Commanded, StoreError> {
+        commands::command(&self.pool, id, command, &given, expected).await
+    }
+
+    fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send {
+        self.wake.changed(at_most)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await.map(drop).doing("asking whether it is there")
+    }
+
+    async fn token_owner(&self, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
+        tokens::owner(&self.pool, sha256).await
+    }
+}

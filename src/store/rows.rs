@@ -1,0 +1,95 @@
+//! A deployment as stored and as the domain knows it: the engine's record and the commands' intent are two columns, joined
+//! here and nowhere else.
+
+use jiff_sqlx::Timestamp;
+use serde_json::Value;
+
+use super::error::Doing;
+use crate::{
+    domain::{
+        declaration::Declaration,
+        deployment::{Deployment, Intent, Live},
+        ids::{DeploymentId, EnvironmentName, ServiceName, Target},
+    },
+    engine::ports::{Environment, StoreError, Versioned},
+};
+
+/// What every statement returns of a deployment.
+pub(super) struct DeploymentRow {
+    pub record: Value,
+    pub intent: Value,
+    pub rollback_accepted_at: Option<Timestamp>,
+    pub version: i64,
+}
+
+impl DeploymentRow {
+    pub fn read(self) -> Result<Versioned, StoreError> {
+        let mut intent: Intent = serde_json::from_value(self.intent).doing("reading a deployment's intent")?;
+        intent.rollback_accepted_at = self.rollback_accepted_at.map(Timestamp::to_jiff);
+        let mut record = self.record;
+        let intent = serde_json::to_value(intent).doing("reading a deployment's intent")?;
+        if let Some(fields) = record.as_object_mut() {
+            fields.insert("intent".to_owned(), intent);
+        }
+        let deployment = serde_json::from_value(record).doing("reading a deployment's record")?;
+        Ok(Versioned { deployment, version: self.version })
+    }
+}
+
+/// The engine's part: everything but the intent.
+pub(super) fn record(d: &Deployment) -> Result<Value, StoreError> {
+    let mut record = serde_json::to_value(d).doing("writing a deployment's record")?;
+    if let Some(fields) = record.as_object_mut() {
+        fields.remove("intent");
+    }
+    Ok(record)
+}
+
+/// The commands' part. When the rollback was accepted has a column of its own.
+pub(super) fn intent(intent: &Intent) -> Result<Value, StoreError> {
+    let mut value = serde_json::to_value(intent).doing("writing a deployment's intent")?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("rollback_accepted_at");
+    }
+    Ok(value)
+}
+
+/// An environment in one of its revisions.
+pub(super) struct EnvironmentRow {
+    pub service: String,
+    pub environment: String,
+    pub revision: i32,
+    pub declaration: Value,
+    pub declared_at: Timestamp,
+    pub declared_by: String,
+    pub live: Option<Value>,
+    pub running: Option<uuid::Uuid>,
+    pub last: Option<uuid::Uuid>,
+}
+
+impl EnvironmentRow {
+    pub fn read(self) -> Result<Environment, StoreError> {
+        Ok(Environment {
+            target: target(self.service, self.environment),
+            revision: self.revision,
+            declaration: declaration(self.declaration)?,
+            declared_at: self.declared_at.to_jiff(),
+            declared_by: self.declared_by,
+            live: self.live.map(live).transpose()?,
+            running: self.running.map(DeploymentId::new),
+            last: self.last.map(DeploymentId::new),
+        })
+    }
+}
+
+pub(super) fn declaration(stored: Value) -> Result<Declaration, StoreError> {
+    serde_json::from_value(stored).doing("reading a declaration")
+}
+
+pub(super) fn live(stored: Value) -> Result<Live, StoreError> {
+    serde_json::from_value(stored).doing("reading the live group")
+}
+
+pub(super) fn target(service: String, environment: String) -> Target {
+    Target { service: ServiceName::new(service), environment: EnvironmentName::new(environment) }
+}
