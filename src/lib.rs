@@ -2,6 +2,7 @@
 //!
 //! Arrows run one way: `domain` <- `engine` <- `store`, `cloud`; `http` -> `engine`; `cli::serve` builds everything.
 
+pub mod cloud;
 pub mod domain;
 pub mod engine;
 pub mod store;

@@ -35,6 +35,13 @@ pub fn reserve(route: &RouteSurvey, mine: &[u32]) -> Result<Numbers, String> {
     })
 }
 
+/// The free number nearest under `number`: where a shield goes when its own was taken by somebody else. A rule of others
+/// between it and the overlay keeps its traffic, which is why a reserved number is tried first.
+#[must_use]
+pub fn nearest_free_under(number: u32, taken: &[u32]) -> Option<u32> {
+    (1..number).rev().find(|number| !taken.contains(number))
+}
+
 /// Walks down from `base`; `Err` names the first rule that could match the same requests, if one stopped the walk.
 fn search<'a>(route: &'a RouteSurvey, base: u32, mine: &[u32]) -> Result<Numbers, Option<&'a OtherRule>> {
     let mut free = Vec::with_capacity(2);
@@ -141,6 +148,12 @@ mod tests {
     fn a_base_at_the_very_front_has_no_room() {
         let said = reserve(&route(Some(1), &[]), &[]).unwrap_err();
         assert!(said.contains("with the base at 3 there would be room"), "{said}");
+    }
+
+    #[test]
+    fn a_shield_whose_number_was_taken_goes_right_under_the_overlay() {
+        assert_eq!(nearest_free_under(99, &[98, 97]), Some(96));
+        assert_eq!(nearest_free_under(3, &[1, 2]), None);
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! The SDK's clients, one pair a region, and the two ways to call: a look, and a change.
+//!
+//! The SDK retries nothing: a look that failed is *unknown* and made again by the next tick; a change is repeated by the
+//! engine, which sees first whether it was applied.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_autoscaling as autoscaling;
+use aws_sdk_elasticloadbalancingv2 as elb;
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::{
+    clock::ClockLead,
+    fault,
+    fence::{Fence, SendBefore},
+};
+use crate::engine::ports::Fault;
+
+/// Regions that one process keeps clients for; the one of a further service replaces another's.
+const REGIONS_MAX: usize = 40;
+
+/// How AWS is reached. The endpoint is AWS's own, or `AWS_ENDPOINT_URL`; credentials come by the SDK's chain.
+#[derive(Debug, Clone)]
+pub struct AwsSettings {
+    /// Where credentials are asked for when neither the environment nor a profile names a region. Services name their own.
+    pub region: String,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// For the answer to a look.
+    pub look_timeout: Duration,
+    /// For the answer to a change; half a signature's life at the very most.
+    pub change_timeout: Duration,
+}
+
+impl Default for AwsSettings {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            look_timeout: Duration::from_secs(5),
+            change_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Reads the SDK's configuration from environment and profile. Makes no connection.
+pub(super) async fn load(settings: &AwsSettings) -> SdkConfig {
+    let named = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| std::env::var(name).ok());
+    // Named here, because the SDK would otherwise ask the machine's metadata service, and wait for it where there is none.
+    let region = Region::new(named.unwrap_or_else(|| settings.region.clone()));
+    aws_config::defaults(BehaviorVersion::latest()).region(region).load().await
+}
+
+/// The clients of one region. Each has its own connections, kept alive.
+#[derive(Debug, Clone)]
+pub(super) struct Clients {
+    pub(super) elb: elb::Client,
+    pub(super) autoscaling: autoscaling::Client,
+    limits: Limits,
+}
+
+/// How long calls may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    look: Duration,
+    change: Duration,
+}
+
+/// Makes clients on first use of a region.
+#[derive(Debug)]
+pub(super) struct Regions {
+    config: SdkConfig,
+    limits: Limits,
+    clock: Arc<ClockLead>,
+    clients: Mutex<BTreeMap<String, Clients>>,
+}
+
+impl Regions {
+    /// `config` gives the endpoint and the credentials; how calls are made is decided here.
+    pub(super) fn new(config: &SdkConfig, settings: &AwsSettings, clock: Arc<ClockLead>) -> Self {
+        let timeouts = TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build();
+        let config = config.to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        let limits = Limits { look: settings.look_timeout, change: settings.change_timeout };
+        Self { config, limits, clock, clients: Mutex::new(BTreeMap::new()) }
+    }
+
+    pub(super) fn of(&self, region: &str) -> Clients {
+        // Making clients does no IO, so the lock is held for microseconds and nothing in it can fail half-way.
+        let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = clients.get(region) {
+            return known.clone();
+        }
+        if clients.len() >= REGIONS_MAX {
+            clients.pop_first();
+        }
+        let made = self.make(region);
+        clients.insert(region.to_owned(), made.clone());
+        made
+    }
+
+    fn make(&self, region: &str) -> Clients {
+        let region = Some(Region::new(region.to_owned()));
+        let fence = || Fence { clock: Arc::clone(&self.clock) };
+        let elb = elb::config::Builder::from(&self.config).region(region.clone()).interceptor(fence()).build();
+        let autoscaling = autoscaling::config::Builder::from(&self.config).region(region).interceptor(fence()).build();
+        Clients {
+            elb: elb::Client::from_conf(elb),
+            autoscaling: autoscaling::Client::from_conf(autoscaling),
+            limits: self.limits,
+        }
+    }
+}
+
+impl Clients {
+    /// Looks, and ends by `deadline`.
+    pub(super) async fn look<T, E>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        within(operation, self.limits.look, deadline, call).await
+    }
+
+    /// Changes, once. The call that `call` makes must be given the `SendBefore`: without it the fence lets nothing through.
+    pub(super) async fn change<T, E, F>(
+        &self,
+        operation: &'static str,
+        deadline: Instant,
+        call: impl FnOnce(SendBefore) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        within(operation, self.limits.change, deadline, call(SendBefore(deadline))).await
+    }
+}
+
+async fn within<T, E>(
+    operation: &'static str,
+    limit: Duration,
+    deadline: Instant,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, Fault>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
+    if limit.is_zero() {
+        return Err(fault::not_sent(operation));
+    }
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map_err(|error| fault::of(operation, &error)),
+        Err(_) => Err(fault::late(operation, limit)),
+    }
+}

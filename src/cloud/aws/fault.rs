@@ -1,0 +1,185 @@
+//! AWS's errors, told apart by code: what the engine may conclude from one, and no more.
+
+use std::{error::Error, time::Duration};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::{
+    client::{orchestrator::HttpResponse, result::SdkError},
+    http::Headers,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::fence::NotSent;
+use crate::engine::ports::{Fault, FaultKind};
+
+/// The fault of a failed call.
+pub(super) fn of<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let request_id = error.raw_response().and_then(|response| request_id(response.headers()));
+    if let SdkError::ServiceError(context) = error
+        && let Some(code) = context.err().code()
+    {
+        let message = context.err().message().unwrap_or("no message").to_owned();
+        let kind = kind_of(code, &message, status);
+        return Fault { kind, operation, code: Some(code.to_owned()), message, request_id };
+    }
+    let kind = match error {
+        _ if in_chain::<NotSent>(error) => FaultKind::NotSent,
+        _ if in_chain::<CredentialsError>(error) => FaultKind::Denied,
+        // Built wrongly: nothing was sent, and nothing ever will be.
+        SdkError::ConstructionFailure(_) => FaultKind::Rejected,
+        _ => status.map_or(FaultKind::Transient, kind_of_status),
+    };
+    Fault { kind, operation, code: None, message: chain(error), request_id }
+}
+
+/// A call that did not answer in time: whether it was applied is unknown.
+pub(super) fn late(operation: &'static str, after: Duration) -> Fault {
+    let message = format!("no answer within {} ms", after.as_millis());
+    Fault { kind: FaultKind::Transient, operation, code: None, message, request_id: None }
+}
+
+/// A call that was not made, because its deadline had passed.
+pub(super) fn not_sent(operation: &'static str) -> Fault {
+    Fault { kind: FaultKind::NotSent, operation, code: None, message: NotSent.to_string(), request_id: None }
+}
+
+/// An answer that lacks what AWS always gives.
+pub(super) fn incomplete(operation: &'static str, what: &'static str) -> Fault {
+    Fault { kind: FaultKind::Transient, operation, code: None, message: format!("the answer lacks {what}"), request_id: None }
+}
+
+/// Refused by us, in AWS's place: what it names is not what was recorded.
+pub(super) fn rejected(operation: &'static str, message: String) -> Fault {
+    Fault { kind: FaultKind::Rejected, operation, code: None, message, request_id: None }
+}
+
+/// The worse of two: what will never work before what may, what may have been applied before what was not.
+pub(super) fn worse(a: Fault, b: Fault) -> Fault {
+    let rank = |fault: &Fault| match fault.kind {
+        FaultKind::Rejected => 0,
+        FaultKind::Denied => 1,
+        FaultKind::Missing => 2,
+        FaultKind::Transient => 3,
+        FaultKind::Throttled => 4,
+        FaultKind::NotSent => 5,
+    };
+    if rank(&b) < rank(&a) { b } else { a }
+}
+
+/// The worst fault of several calls.
+pub(super) fn worst(results: Vec<Result<(), Fault>>) -> Result<(), Fault> {
+    results.into_iter().filter_map(Result::err).reduce(worse).map_or(Ok(()), Err)
+}
+
+/// Codes as AWS's API models and its "Common errors" pages list them.
+fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
+    match code {
+        "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "SlowDown"
+        | "BandwidthLimitExceeded" => FaultKind::Throttled,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "OptInRequired"
+        | "NotAuthorized"
+        | "RequestExpired"
+        | "InvalidSignatureException" => FaultKind::Denied,
+        "ScalingActivityInProgress"
+        | "ResourceInUse"
+        | "ResourceContention"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "Unavailable"
+        | "RequestTimeout" => FaultKind::Transient,
+        // Auto Scaling says of a group that is not there: ValidationError, "… name not found".
+        "ValidationError" if message.contains("not found") => FaultKind::Missing,
+        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") => FaultKind::Missing,
+        _ if status.is_some_and(|status| status >= 500) => FaultKind::Transient,
+        _ => FaultKind::Rejected,
+    }
+}
+
+fn kind_of_status(status: u16) -> FaultKind {
+    match status {
+        429 => FaultKind::Throttled,
+        401 | 403 => FaultKind::Denied,
+        400 | 404 => FaultKind::Rejected,
+        _ => FaultKind::Transient,
+    }
+}
+
+fn request_id(headers: &Headers) -> Option<String> {
+    headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).map(str::to_owned)
+}
+
+fn in_chain<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<T>())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
+
+/// The whole chain in one line: an SDK's own text says only "dispatch failure".
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for text in causes(error).map(ToString::to_string) {
+        if said.last() != Some(&text) {
+            said.push(text);
+        }
+    }
+    said.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_may_be_concluded() {
+        let kind = |code: &str| kind_of(code, "", Some(400));
+        assert_eq!(kind("Throttling"), FaultKind::Throttled);
+        assert_eq!(kind("AccessDenied"), FaultKind::Denied);
+        assert_eq!(kind("ExpiredToken"), FaultKind::Denied);
+        assert_eq!(kind("RuleNotFound"), FaultKind::Missing);
+        assert_eq!(kind("ScalingActivityInProgress"), FaultKind::Transient);
+        assert_eq!(kind("PriorityInUse"), FaultKind::Rejected);
+        assert_eq!(kind("AlreadyExists"), FaultKind::Rejected);
+        assert_eq!(kind("TooManyRules"), FaultKind::Rejected);
+        assert_eq!(kind_of("ValidationError", "AutoScalingGroup name not found - no such", Some(400)), FaultKind::Missing);
+        assert_eq!(kind_of("ValidationError", "Max size is below min", Some(400)), FaultKind::Rejected);
+        assert_eq!(kind_of("SomethingNew", "", Some(503)), FaultKind::Transient);
+    }
+
+    #[test]
+    fn what_will_never_work_is_worse_than_what_may() {
+        let fault = |kind| Fault { kind, operation: "X", code: None, message: String::new(), request_id: None };
+        let results = vec![Ok(()), Err(fault(FaultKind::Throttled)), Err(fault(FaultKind::Rejected)), Ok(())];
+        assert_eq!(worst(results).unwrap_err().kind, FaultKind::Rejected);
+        assert_eq!(worst(vec![Ok(()), Ok(())]), Ok(()));
+    }
+}

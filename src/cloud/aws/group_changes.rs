@@ -1,0 +1,154 @@
+//! Changes of server groups: create, pin, release, take out of the slot, delete.
+
+use std::time::Instant;
+
+use aws_sdk_autoscaling::types::{
+    DeletionProtection, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, MixedInstancesPolicy,
+};
+
+use super::{AwsCloud, client::Clients, fault, groups, names};
+use crate::{
+    domain::{
+        deployment::Deployment,
+        ids::{GroupName, Image, SlotRef},
+        plan::{BluePlan, GreenPlan},
+    },
+    engine::ports::{Fault, FaultKind},
+};
+
+/// What every change needs.
+#[derive(Clone, Copy)]
+pub(super) struct GroupChanges<'a> {
+    pub(super) cloud: &'a AwsCloud,
+    pub(super) clients: &'a Clients,
+    pub(super) d: &'a Deployment,
+    pub(super) deadline: Instant,
+}
+
+impl GroupChanges<'_> {
+    /// Creates green. A name that is taken is success only if our tags say that it was this deployment that took it.
+    pub(super) async fn create(self, green: &GreenPlan) -> Result<(), Fault> {
+        const OPERATION: &str = "CreateAutoScalingGroup";
+        let spec = &self.d.declaration.server_group;
+        let size = signed(green.size);
+        let grace = i32::try_from(spec.health_check_grace.as_secs()).unwrap_or(i32::MAX);
+        let call = |fence| {
+            let call = self.clients.autoscaling.create_auto_scaling_group().auto_scaling_group_name(green.group.as_str());
+            let call = call.min_size(size).desired_capacity(size).max_size(signed(spec.max.max(green.size)));
+            let call = call.target_group_arns(green.slot.as_str()).vpc_zone_identifier(spec.subnets.join(","));
+            // AWS's default grace is none, which loops launch and terminate.
+            let call = call.health_check_type("ELB").health_check_grace_period(grace);
+            let call = call.set_tags(Some(names::group_tags(&self.cloud.installation, self.d)));
+            let call = match self.policy(&green.image) {
+                Servers::Override(policy) => call.mixed_instances_policy(policy),
+                Servers::Template(template) => call.launch_template(template),
+            };
+            call.customize().interceptor(fence).send()
+        };
+        match self.clients.change(OPERATION, self.deadline, call).await {
+            Err(fault) if fault.code.as_deref() == Some("AlreadyExists") => self.adopt(green, fault).await,
+            answer => answer.map(|_| ()),
+        }
+    }
+
+    async fn adopt(self, green: &GreenPlan, fault: Fault) -> Result<(), Fault> {
+        let look = groups::named(self.clients, &[&green.group], self.deadline).await;
+        match look.ok().and_then(|groups| groups.into_iter().next()) {
+            Some(group) if group.is_of(&self.cloud.installation, self.d.id) => Ok(()),
+            Some(_) => Err(fault::rejected(
+                fault.operation,
+                format!("a server group named {} exists and is not this deployment's", green.group),
+            )),
+            // The name is taken and nobody shows: a stale look, or one still being deleted.
+            None => Err(Fault { kind: FaultKind::Transient, ..fault }),
+        }
+    }
+
+    /// Blue shrinks by itself while its traffic leaves, so its minimum is held at its size; and AWS is told to refuse its
+    /// deletion, whoever asks.
+    pub(super) async fn pin(self, blue: &BluePlan) -> Result<(), Fault> {
+        let protection = (!blue.protected).then_some(DeletionProtection::PreventAllDeletion);
+        self.update(&blue.group, Some(blue.size), protection).await
+    }
+
+    pub(super) async fn unpin(self, blue: &BluePlan) -> Result<(), Fault> {
+        let protection = (!blue.protected).then_some(DeletionProtection::None);
+        self.update(&blue.group, Some(blue.min), protection).await
+    }
+
+    pub(super) async fn release(self, green: &GreenPlan) -> Result<(), Fault> {
+        self.update(&green.group, Some(self.d.declaration.server_group.min), None).await
+    }
+
+    pub(super) async fn detach(self, group: &GroupName, slot: &SlotRef) -> Result<(), Fault> {
+        let call = |fence| {
+            let call = self.clients.autoscaling.detach_load_balancer_target_groups();
+            let call = call.auto_scaling_group_name(group.as_str()).target_group_arns(slot.as_str());
+            call.customize().interceptor(fence).send()
+        };
+        self.clients.change("DetachLoadBalancerTargetGroups", self.deadline, call).await.map(|_| ())
+    }
+
+    /// Protection first, then the group with its servers; one that is gone is success.
+    pub(super) async fn delete(self, group: &GroupName) -> Result<(), Fault> {
+        let gone_is_success = |answer: Result<(), Fault>| match answer {
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
+            answer => answer,
+        };
+        gone_is_success(self.update(group, None, Some(DeletionProtection::None)).await)?;
+        let call = |fence| {
+            let call = self.clients.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(group.as_str());
+            call.force_delete(true).customize().interceptor(fence).send()
+        };
+        gone_is_success(self.clients.change("DeleteAutoScalingGroup", self.deadline, call).await.map(|_| ()))
+    }
+
+    async fn update(self, group: &GroupName, min: Option<u32>, protection: Option<DeletionProtection>) -> Result<(), Fault> {
+        let call = |fence| {
+            let call = self.clients.autoscaling.update_auto_scaling_group().auto_scaling_group_name(group.as_str());
+            let call = call.set_min_size(min.map(signed)).set_deletion_protection(protection);
+            call.customize().interceptor(fence).send()
+        };
+        self.clients.change("UpdateAutoScalingGroup", self.deadline, call).await.map(|_| ())
+    }
+
+    /// The image is set on the group itself, so that it cannot drift with the template; without a machine image of its own
+    /// the template's version is what names one.
+    fn policy(self, image: &Image) -> Servers {
+        let spec = &self.d.declaration.server_group;
+        let template = |version: u32| {
+            LaunchTemplateSpecification::builder()
+                .launch_template_id(&spec.launch_template.id)
+                .version(version.to_string())
+                .build()
+        };
+        let (version, image) = match image {
+            Image::Machine(id) => (spec.launch_template.version, Some(id.as_str())),
+            Image::Template(version) => (*version, None),
+        };
+        let types: Vec<_> = spec.instance_types.iter().map(|kind| Some(kind.as_str())).collect();
+        if image.is_none() && types.is_empty() {
+            return Servers::Template(template(version));
+        }
+        let types = if types.is_empty() { vec![None] } else { types };
+        let overrides = types.into_iter().map(|kind| {
+            LaunchTemplateOverrides::builder()
+                .set_instance_type(kind.map(str::to_owned))
+                .set_image_id(image.map(str::to_owned))
+                .build()
+        });
+        let template =
+            LaunchTemplate::builder().launch_template_specification(template(version)).set_overrides(Some(overrides.collect()));
+        Servers::Override(MixedInstancesPolicy::builder().launch_template(template.build()).build())
+    }
+}
+
+/// What servers are made from, as AWS takes it.
+enum Servers {
+    Template(LaunchTemplateSpecification),
+    Override(MixedInstancesPolicy),
+}
+
+fn signed(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

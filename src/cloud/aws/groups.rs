@@ -1,0 +1,232 @@
+//! Looks at server groups: Auto Scaling groups, what is in their slots, and launches that failed.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use aws_sdk_autoscaling::types::{
+    AutoScalingGroup, DeletionProtection, LaunchTemplateSpecification, LifecycleState, ScalingActivityStatusCode,
+};
+use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
+
+use super::{client::Clients, fault, names::Mark};
+use crate::{
+    domain::{
+        ids::{GroupName, SlotRef},
+        observation::{LaunchFailure, Servers},
+    },
+    engine::ports::{Fault, FaultKind},
+};
+
+/// Activities read for launch failures: the newest page is enough, a failing group fails again and again.
+const ACTIVITIES_MAX: i32 = 20;
+
+/// A group as seen.
+#[derive(Debug, Clone)]
+pub(super) struct SeenGroup {
+    pub(super) name: GroupName,
+    pub(super) desired: u32,
+    pub(super) min: u32,
+    pub(super) max: u32,
+    /// Instance ids, each with whether it is in service.
+    pub(super) instances: BTreeMap<String, bool>,
+    pub(super) slots: Vec<SlotRef>,
+    pub(super) protected: bool,
+    pub(super) deleting: bool,
+    pub(super) mark: Option<Mark>,
+    /// `ami-…` or `lt:N`, where it can be told.
+    pub(super) image: Option<String>,
+}
+
+impl SeenGroup {
+    fn read(group: &AutoScalingGroup) -> Option<Self> {
+        let count = |n: Option<i32>| u32::try_from(n?).ok();
+        let tags = group.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)));
+        let instances = group.instances().iter().filter_map(|instance| {
+            Some((instance.instance_id()?.to_owned(), instance.lifecycle_state() == Some(&LifecycleState::InService)))
+        });
+        Some(Self {
+            name: GroupName::new(group.auto_scaling_group_name()?),
+            desired: count(group.desired_capacity())?,
+            min: count(group.min_size())?,
+            max: count(group.max_size())?,
+            instances: instances.collect(),
+            slots: group.target_group_arns().iter().map(SlotRef::new).collect(),
+            protected: group.deletion_protection().is_some_and(|level| level != &DeletionProtection::None),
+            deleting: group.status().is_some(),
+            mark: Mark::read(tags),
+            image: image(group),
+        })
+    }
+
+    /// Servers, with `slot`'s word on their health.
+    pub(super) fn servers(&self, targets: &Targets) -> Servers {
+        let in_service = || self.instances.iter().filter(|(_, in_service)| **in_service);
+        Servers {
+            desired: self.desired,
+            in_service: saturated(in_service().count()),
+            healthy: saturated(in_service().filter(|(id, _)| targets.is_healthy(id)).count()),
+        }
+    }
+
+    pub(super) fn is_of(&self, installation: &str, deployment: crate::domain::ids::DeploymentId) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.installation == installation && mark.deployment == Some(deployment))
+    }
+}
+
+/// What a group's servers are made from: the override where there is one, else the version of its launch template.
+fn image(group: &AutoScalingGroup) -> Option<String> {
+    let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    if let Some(image) = template.and_then(|template| template.overrides().iter().find_map(|choice| choice.image_id())) {
+        return Some(image.to_owned());
+    }
+    let specification: &LaunchTemplateSpecification =
+        template.and_then(|template| template.launch_template_specification()).or(group.launch_template())?;
+    let version: u32 = specification.version()?.parse().ok()?;
+    Some(format!("lt:{version}"))
+}
+
+/// Those of the named groups that are there, in one call.
+pub(super) async fn named(clients: &Clients, names: &[&GroupName], deadline: Instant) -> Result<Vec<SeenGroup>, Fault> {
+    const OPERATION: &str = "DescribeAutoScalingGroups";
+    if names.is_empty() {
+        // Without names AWS would answer with every group of the account.
+        return Ok(Vec::new());
+    }
+    let names = names.iter().map(|name| name.as_str().to_owned()).collect();
+    let call = clients.autoscaling.describe_auto_scaling_groups().set_auto_scaling_group_names(Some(names));
+    let answer = clients.look(OPERATION, deadline, call.send()).await?;
+    let read = |group| SeenGroup::read(group).ok_or_else(|| fault::incomplete(OPERATION, "a group's name or size"));
+    answer.auto_scaling_groups().iter().map(read).collect()
+}
+
+/// What is registered in a slot: each target's health by its id.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Targets(BTreeMap<String, TargetState>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TargetState {
+    Healthy,
+    /// On its way out: it gets no new requests.
+    Draining,
+    Other,
+}
+
+impl Targets {
+    pub(super) fn count(&self) -> u32 {
+        saturated(self.0.len())
+    }
+
+    fn is_healthy(&self, instance: &str) -> bool {
+        self.0.get(instance) == Some(&TargetState::Healthy)
+    }
+
+    /// Targets that are none of `group`'s. Those that drain do not count: they get nothing new, and a group's own servers
+    /// leave its list of instances before they are gone from here.
+    pub(super) fn strangers(&self, group: Option<&SeenGroup>) -> u32 {
+        let own = |id: &str| group.is_some_and(|group| group.instances.contains_key(id));
+        saturated(self.0.iter().filter(|(id, state)| **state != TargetState::Draining && !own(id)).count())
+    }
+}
+
+/// Looks at a slot's targets.
+pub(super) async fn targets(clients: &Clients, slot: &SlotRef, deadline: Instant) -> Result<Targets, Fault> {
+    const OPERATION: &str = "DescribeTargetHealth";
+    let call = clients.elb.describe_target_health().target_group_arn(slot.as_str());
+    let answer = clients.look(OPERATION, deadline, call.send()).await?;
+    let mut targets = BTreeMap::new();
+    for described in answer.target_health_descriptions() {
+        let id = described.target().and_then(|target| target.id());
+        let id = id.ok_or_else(|| fault::incomplete(OPERATION, "a target's id"))?;
+        let state = match described.target_health().and_then(|health| health.state()) {
+            Some(TargetHealthStateEnum::Healthy) => TargetState::Healthy,
+            Some(TargetHealthStateEnum::Draining | TargetHealthStateEnum::UnhealthyDraining) => TargetState::Draining,
+            _ => TargetState::Other,
+        };
+        // Registered on two ports: as healthy as its best one.
+        let entry = targets.entry(id.to_owned()).or_insert(state);
+        if state == TargetState::Healthy {
+            *entry = state;
+        }
+    }
+    Ok(Targets(targets))
+}
+
+/// Launches of a group that failed, newest first.
+pub(super) async fn launch_failures(
+    clients: &Clients,
+    group: &GroupName,
+    deadline: Instant,
+) -> Result<Vec<LaunchFailure>, Fault> {
+    let call =
+        clients.autoscaling.describe_scaling_activities().auto_scaling_group_name(group.as_str()).max_records(ACTIVITIES_MAX);
+    let answer = match clients.look("DescribeScalingActivities", deadline, call.send()).await {
+        Err(Fault { kind: FaultKind::Missing, .. }) => return Ok(Vec::new()),
+        answer => answer?,
+    };
+    let failed = answer.activities().iter().filter(|activity| {
+        activity.status_code() == Some(&ScalingActivityStatusCode::Failed)
+            && activity.description().is_none_or(|text| text.starts_with("Launching"))
+    });
+    Ok(failed
+        .map(|activity| {
+            let message = activity.status_message().unwrap_or("a launch failed; AWS gave no reason").to_owned();
+            LaunchFailure { hopeless: is_hopeless(&message), message }
+        })
+        .collect())
+}
+
+/// Whether a launch that failed so will fail again: a wrong image, template or right does not heal; a lack of capacity, and a
+/// quota, may.
+fn is_hopeless(message: &str) -> bool {
+    const HOPELESS: [&str; 9] = [
+        "does not exist",
+        "invalid ami",
+        "invalidami",
+        "not authorized",
+        "unauthorizedoperation",
+        "invalid launch template",
+        "invalidlaunchtemplate",
+        "invalidparameter",
+        "invalid iam instance profile",
+    ];
+    let message = message.to_lowercase();
+    HOPELESS.iter().any(|pattern| message.contains(pattern))
+}
+
+fn saturated(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_without_capacity_may_heal_and_one_without_an_image_will_not() {
+        for hopeless in [
+            "The image id '[ami-0bb2]' does not exist. Launching EC2 instance failed.",
+            "Invalid AMI ID. Launching EC2 instance failed.",
+            "InvalidAMIID.NotFound",
+            "You are not authorized to use launch template: lt-0a1b. Launching EC2 instance failed.",
+            "InvalidParameterValue: the key pair …",
+        ] {
+            assert!(is_hopeless(hopeless), "{hopeless}");
+        }
+        for may_heal in [
+            "We currently do not have sufficient t3.micro capacity in the Availability Zone you requested (eu-west-1a).",
+            "You have requested more instances (9) than your current instance limit of 8 allows.",
+            "InsufficientInstanceCapacity",
+        ] {
+            assert!(!is_hopeless(may_heal), "{may_heal}");
+        }
+    }
+
+    #[test]
+    fn what_drains_is_no_stranger() {
+        let targets = Targets(
+            [("i-1", TargetState::Healthy), ("i-2", TargetState::Draining), ("i-3", TargetState::Other)]
+                .map(|(id, state)| (id.to_owned(), state))
+                .into(),
+        );
+        assert_eq!((targets.count(), targets.strangers(None)), (3, 2));
+    }
+}

@@ -1,0 +1,102 @@
+//! AWS: listener rules of Application Load Balancers (ELBv2) and Auto Scaling groups, nothing else.
+//!
+//! One `AwsCloud` is one way in, with connections of its own. Two are made: one for forward work, one for the rollback
+//! lane, so that a rollback never waits for a connection that forward work holds.
+
+mod apply;
+mod arn;
+mod client;
+mod clock;
+mod conditions;
+mod fault;
+mod fence;
+mod form;
+mod group_changes;
+mod groups;
+mod names;
+mod observe;
+mod rule_changes;
+mod rules;
+mod shape;
+mod slots;
+mod survey;
+mod weights;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_config::SdkConfig;
+
+pub use self::client::AwsSettings;
+use self::{
+    client::{Clients, Regions},
+    clock::ClockLead,
+    rules::Marks,
+};
+use crate::{
+    domain::{
+        action::Action,
+        declaration::Declaration,
+        deployment::Deployment,
+        ids::DeploymentId,
+        observation::Observation,
+        plan::Inputs,
+        survey::{FieldFault, Survey},
+    },
+    engine::ports::{Cloud, Fault},
+};
+
+/// The `Cloud` port on AWS.
+#[derive(Debug)]
+pub struct AwsCloud {
+    regions: Regions,
+    clock: Arc<ClockLead>,
+    marks: Marks,
+    /// Which installation of Cutover this is: it stands in every tag, and rules of others are left alone.
+    installation: String,
+}
+
+impl AwsCloud {
+    /// By the SDK's configuration from environment and profile. Makes no connection.
+    pub async fn new(settings: &AwsSettings, installation: impl Into<String>) -> Self {
+        Self::with(&client::load(settings).await, settings, installation)
+    }
+
+    /// By a configuration at hand, of which the endpoint and the credentials count.
+    pub fn with(config: &SdkConfig, settings: &AwsSettings, installation: impl Into<String>) -> Self {
+        let clock = Arc::new(ClockLead::default());
+        let regions = Regions::new(config, settings, Arc::clone(&clock));
+        Self { regions, clock, marks: Marks::default(), installation: installation.into() }
+    }
+
+    /// How far our clock is ahead of AWS's, by its answers of the last minutes; zero when it is behind or nothing was asked
+    /// yet. To be added to the quiet period.
+    #[must_use]
+    pub fn clock_lead(&self) -> Duration {
+        self.clock.lead()
+    }
+
+    fn clients(&self, region: &str) -> Clients {
+        self.regions.of(region)
+    }
+}
+
+impl Cloud for AwsCloud {
+    fn shape(&self, declaration: &Declaration) -> Vec<FieldFault> {
+        shape::faults(declaration)
+    }
+
+    async fn survey(&self, inputs: Inputs<'_>, deployment: Option<DeploymentId>, deadline: Instant) -> Result<Survey, Fault> {
+        self.look_around(inputs, deployment, deadline).await
+    }
+
+    async fn observe(&self, d: &Deployment, deadline: Instant) -> Observation {
+        observe::observe(self, d, deadline).await
+    }
+
+    async fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {
+        self.act(d, action, deadline).await
+    }
+}

@@ -1,0 +1,236 @@
+//! Changes of rules: overlays, weights, bases, shields. Those of several routes go side by side; the worst fault is told.
+
+use std::time::Instant;
+
+use aws_sdk_elasticloadbalancingv2::types::Action as RuleAction;
+use futures::future::join_all;
+
+use super::{
+    AwsCloud,
+    client::Clients,
+    conditions::ConditionForm,
+    fault,
+    form::{Form, some},
+    names,
+    rules::{self, SeenRule},
+    weights,
+};
+use crate::{
+    domain::{
+        action::Side,
+        deployment::Deployment,
+        ids::{RuleRef, SlotRef},
+        numbers,
+        plan::{Plan, RoutePlan},
+        survey::Role,
+        weight::Weight,
+    },
+    engine::ports::{Fault, FaultKind},
+};
+
+/// Numbers tried for one shield: each that is taken costs a look.
+const SHIELD_TRIES_MAX: usize = 5;
+
+/// What every change needs.
+#[derive(Clone, Copy)]
+pub(super) struct RuleChanges<'a> {
+    pub(super) cloud: &'a AwsCloud,
+    pub(super) clients: &'a Clients,
+    pub(super) d: &'a Deployment,
+    pub(super) deadline: Instant,
+}
+
+/// What became of a rule that was to be created.
+enum Created {
+    Yes,
+    NumberInUse(Fault),
+}
+
+impl RuleChanges<'_> {
+    pub(super) async fn open_overlays(self, plan: &Plan, routes: &[usize]) -> Result<(), Fault> {
+        self.each(plan, routes, |route| self.open_overlay(plan, route)).await
+    }
+
+    pub(super) async fn raise_shields(self, plan: &Plan, routes: &[usize]) -> Result<(), Fault> {
+        self.each(plan, routes, |route| self.raise_shield(plan, route)).await
+    }
+
+    pub(super) async fn set_base(self, plan: &Plan, routes: &[usize], to: Side) -> Result<(), Fault> {
+        let slot = slot(plan, to);
+        self.each(plan, routes, |route| self.set_one_base(route, slot)).await
+    }
+
+    /// Weights go to the rules that were recorded and to no others: one that is gone is missing, never made again.
+    pub(super) async fn set_weight(self, plan: &Plan, routes: &[(usize, RuleRef)], weight: Weight) -> Result<(), Fault> {
+        let calls = routes.iter().map(|(i, rule)| async move {
+            let form = form(planned(plan, *i)?)?;
+            self.modify(rule, split(&form, plan, weight)).await
+        });
+        fault::worst(join_all(calls).await)
+    }
+
+    pub(super) async fn delete(self, rules: &[RuleRef]) -> Result<(), Fault> {
+        let calls = rules.iter().map(|rule| async move {
+            let call = |fence| self.clients.elb.delete_rule().rule_arn(rule.as_str()).customize().interceptor(fence).send();
+            match self.clients.change("DeleteRule", self.deadline, call).await {
+                // Gone already, which is all that was wanted.
+                Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
+                _ => Ok(()),
+            }
+        });
+        fault::worst(join_all(calls).await)
+    }
+
+    async fn each<'p, F>(self, plan: &'p Plan, routes: &[usize], change: impl Fn(&'p RoutePlan) -> F) -> Result<(), Fault>
+    where
+        F: Future<Output = Result<(), Fault>>,
+    {
+        let change = &change;
+        let calls = routes.iter().map(|i| async move { change(planned(plan, *i)?).await });
+        fault::worst(join_all(calls).await)
+    }
+
+    /// An overlay is created at weight 0 and never with any other.
+    async fn open_overlay(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
+        let form = form(route)?;
+        let actions = split(&form, plan, Weight::NONE);
+        match self.create(route, &form, route.overlay_number, Role::Overlay, actions).await? {
+            Created::Yes => Ok(()),
+            Created::NumberInUse(fault) => match self.who_has(route, route.overlay_number).await {
+                Some(rule) if self.is_ours(&rule, route, Role::Overlay) => Ok(()),
+                Some(rule) => Err(fault::rejected(
+                    fault.operation,
+                    format!("rule {} has taken number {}, reserved for the overlay", rule.rule, route.overlay_number),
+                )),
+                // A look that failed, or showed nobody: whose it is stays unknown.
+                None => Err(Fault { kind: FaultKind::Transient, ..fault }),
+            },
+        }
+    }
+
+    /// The reserved number first; were it taken by somebody else, the free one nearest under the overlay's. (Walking down
+    /// from the overlay, the first free number is the nearest one, whether what lies between is disjoint or not.)
+    async fn raise_shield(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
+        let form = form(route)?;
+        let mut number = route.shield_number;
+        let mut refused = Vec::new();
+        for _ in 0..SHIELD_TRIES_MAX {
+            let actions = form.to_one(&plan.blue_slot);
+            let fault = match self.create(route, &form, number, Role::Shield, actions).await? {
+                Created::Yes => return Ok(()),
+                Created::NumberInUse(fault) => fault,
+            };
+            let rules = self.look(route).await.map_err(|_| Fault { kind: FaultKind::Transient, ..fault.clone() })?;
+            if rules.iter().any(|rule| self.is_ours(rule, route, Role::Shield)) {
+                return Ok(());
+            }
+            refused.push(number);
+            let taken: Vec<_> = rules.iter().filter_map(|rule| rule.number).chain(refused.iter().copied()).collect();
+            number = numbers::nearest_free_under(route.overlay_number, &taken)
+                .ok_or_else(|| fault::rejected(fault.operation, "no number under the overlay's is free".to_owned()))?;
+        }
+        Err(Fault {
+            kind: FaultKind::Transient,
+            ..fault::rejected("CreateRule", format!("numbers {refused:?} were all taken while it was tried"))
+        })
+    }
+
+    async fn create(
+        self,
+        route: &RoutePlan,
+        form: &Form,
+        number: u32,
+        role: Role,
+        actions: Vec<RuleAction>,
+    ) -> Result<Created, Fault> {
+        const OPERATION: &str = "CreateRule";
+        let conditions = match route.base_number {
+            Some(_) => form.conditions.iter().map(ConditionForm::write).collect(),
+            None => vec![ConditionForm::everything().write()],
+        };
+        let transforms = some(form.transforms.iter().map(super::conditions::TransformForm::write).collect());
+        let (tags, mark) = names::rule_tags(&self.cloud.installation, self.d, &route.route, role);
+        let call = |fence| {
+            let call = self.clients.elb.create_rule().listener_arn(route.listener.as_str()).priority(signed(number));
+            let call = call.set_conditions(Some(conditions)).set_actions(Some(actions)).set_transforms(transforms);
+            call.set_tags(Some(tags)).customize().interceptor(fence).send()
+        };
+        match self.clients.change(OPERATION, self.deadline, call).await {
+            Ok(answer) => {
+                // Saves asking for the tags that were just given.
+                if let Some(arn) = answer.rules().first().and_then(|rule| rule.rule_arn()) {
+                    self.cloud.marks.remember(RuleRef::new(arn), mark);
+                }
+                Ok(Created::Yes)
+            }
+            Err(fault) if fault.code.as_deref() == Some("PriorityInUse") => Ok(Created::NumberInUse(fault)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn modify(self, rule: &RuleRef, actions: Vec<RuleAction>) -> Result<(), Fault> {
+        let call = |fence| {
+            let call = self.clients.elb.modify_rule().rule_arn(rule.as_str()).set_actions(Some(actions));
+            call.customize().interceptor(fence).send()
+        };
+        self.clients.change("ModifyRule", self.deadline, call).await.map(|_| ())
+    }
+
+    /// A default action is the listener's own, not a rule's.
+    async fn set_one_base(self, route: &RoutePlan, slot: &SlotRef) -> Result<(), Fault> {
+        let actions = form(route)?.to_one(slot);
+        if route.base_number.is_some() {
+            return self.modify(&RuleRef::new(route.route.as_str()), actions).await;
+        }
+        let call = |fence| {
+            let call = self.clients.elb.modify_listener().listener_arn(route.listener.as_str());
+            call.set_default_actions(Some(actions)).customize().interceptor(fence).send()
+        };
+        self.clients.change("ModifyListener", self.deadline, call).await.map(|_| ())
+    }
+
+    async fn look(self, route: &RoutePlan) -> Result<Vec<SeenRule>, Fault> {
+        rules::of_listener(self.clients, &self.cloud.marks, &route.listener, self.deadline).await
+    }
+
+    async fn who_has(self, route: &RoutePlan, number: u32) -> Option<SeenRule> {
+        self.look(route).await.ok()?.into_iter().find(|rule| rule.number == Some(number))
+    }
+
+    fn is_ours(self, rule: &SeenRule, route: &RoutePlan, role: Role) -> bool {
+        rule.mark.as_ref().is_some_and(|mark| {
+            mark.installation == self.cloud.installation
+                && mark.deployment == Some(self.d.id)
+                && mark.role == Some(role)
+                && mark.is_for(&route.route)
+        })
+    }
+}
+
+fn planned(plan: &Plan, i: usize) -> Result<&RoutePlan, Fault> {
+    plan.routes.get(i).ok_or_else(|| fault::rejected("ModifyRule", format!("the plan has no route {i}")))
+}
+
+/// The base as it was when the plan was made.
+fn form(route: &RoutePlan) -> Result<Form, Fault> {
+    // Kept as JSON: read by value, so that no borrow of the record outlives a call.
+    serde_json::from_value(route.form.clone())
+        .map_err(|error| fault::rejected("CreateRule", format!("the plan's copy of {} cannot be read: {error}", route.route)))
+}
+
+fn split(form: &Form, plan: &Plan, weight: Weight) -> Vec<RuleAction> {
+    let (blue, green) = weights::to_wire(weight);
+    form.to_both(&[(&plan.blue_slot, blue), (&plan.green.slot, green)])
+}
+
+fn slot(plan: &Plan, side: Side) -> &SlotRef {
+    match side {
+        Side::Blue => &plan.blue_slot,
+        Side::Green => &plan.green.slot,
+    }
+}
+
+/// AWS counts priorities as signed; ours end at 50000.
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
