@@ -3,6 +3,8 @@
 //! Arrows run one way: `domain` <- `engine` <- `store`, `cloud`; `http` -> `engine`; `cli::serve` builds everything.
 
 pub mod cloud;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod store;
+pub mod telemetry;
