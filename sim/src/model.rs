@@ -5,7 +5,7 @@
 //! shows too, or a clock that AWS keeps to itself.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -176,6 +176,11 @@ pub struct ServerGroup {
     pub new_instances_protected: bool,
     pub suspended: Vec<String>,
     pub tags: Tags,
+    /// The keys of `tags` that its instances get too.
+    pub propagated: BTreeSet<String>,
+    /// Launches that failed in a row, and when the next may be tried.
+    pub failures: u32,
+    pub retry_at: Option<Instant>,
     pub created_at: jiff::Timestamp,
     /// `DeleteAutoScalingGroup` was accepted, and its instances begin to go at this time; the name stays taken until they
     /// are gone.
@@ -218,6 +223,19 @@ pub struct LaunchTemplate {
     /// Version number to image.
     pub versions: BTreeMap<u32, String>,
     pub default_version: u32,
+}
+
+impl LaunchTemplate {
+    /// The number that `version` stands for at this moment: a number, `$Latest` or `$Default`.
+    #[must_use]
+    pub fn number(&self, version: &str) -> Option<u32> {
+        let number = match version {
+            "$Latest" => self.versions.keys().next_back().copied(),
+            "$Default" => Some(self.default_version),
+            number => number.parse().ok(),
+        };
+        number.filter(|number| self.versions.contains_key(number))
+    }
 }
 
 /// What servers of an image run.

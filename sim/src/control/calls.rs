@@ -1,0 +1,29 @@
+//! The log of every call.
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+
+use super::Panel;
+use crate::journal::Entry;
+
+/// `?operation=DeleteRule&after=17`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    operation: Option<String>,
+    #[serde(default)]
+    after: u64,
+}
+
+pub async fn list(State(panel): State<Panel>, Query(wanted): Query<Wanted>) -> Json<Vec<Entry>> {
+    Json(panel.door.journal.calls(wanted.after, wanted.operation.as_deref()))
+}
+
+pub async fn clear(State(panel): State<Panel>) -> StatusCode {
+    panel.door.journal.clear();
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,53 @@
+//! `/_sim/`: the switches that only tests and people use, as JSON. Nothing here exists on AWS.
+
+mod calls;
+mod faults;
+mod world;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    routing::{delete, get, post},
+};
+use serde_json::{Value, json};
+
+use crate::{api::Door, servers::Servers, traffic::Traffic};
+
+/// What the switches reach.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    pub door: Arc<Door>,
+    pub servers: Servers,
+    pub traffic: Traffic,
+}
+
+/// What is wrong with a request, in a sentence.
+type Told = (StatusCode, Json<Value>);
+
+fn told(status: StatusCode, sentence: impl Into<String>) -> Told {
+    (status, Json(json!({ "error": sentence.into() })))
+}
+
+fn unknown(what: &str, id: &str) -> Told {
+    told(StatusCode::NOT_FOUND, format!("there is no {what} {id}"))
+}
+
+/// Every switch on one page.
+pub fn router(panel: Panel) -> Router {
+    Router::new()
+        .route("/faults", post(faults::set).get(faults::list).delete(faults::clear))
+        .route("/faults/{id}", delete(faults::remove))
+        .route("/faults/{id}/release", post(faults::release))
+        .route("/limits", get(faults::limits).put(faults::set_limits).delete(faults::lift_limits))
+        .route("/calls", get(calls::list).delete(calls::clear))
+        .route("/images", post(world::image))
+        .route("/launch-templates", post(world::launch_template))
+        .route("/instances/{id}/{what}", post(world::instance))
+        .route("/listeners", get(world::listeners))
+        .route("/region", get(world::region))
+        .route("/figures", get(world::figures))
+        .route("/stage", post(world::stage))
+        .with_state(panel)
+}

@@ -1,0 +1,193 @@
+//! What Auto Scaling does to the region, step by step. Each looks again at what it is about to change: the plan was made from
+//! a snapshot.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use super::plan::{Step, does};
+use crate::{
+    model::{Activity, Instance, Lifecycle, Region, ServerGroup, ServerKind},
+    names, targets,
+};
+
+/// Activities kept, over all groups; AWS keeps six weeks of them.
+const ACTIVITIES_MAX: usize = 2_000;
+/// After a failed launch the next is tried after this, doubled each time up to the maximum. AWS publishes no figures.
+const RETRY: Duration = Duration::from_secs(10);
+const RETRY_DOUBLINGS_MAX: u32 = 5;
+const CAPACITY: &str = "a difference between desired and actual capacity, increasing the capacity";
+
+/// Does a step that takes no time.
+pub fn apply(region: &mut Region, step: &Step, at: Timestamp, now: Instant, scale: f64) {
+    match step {
+        Step::Launch { group } => launch(region, group, at, now, scale),
+        Step::Condemn { instance } => {
+            if let Some(server) = region.instances.get_mut(instance) {
+                server.healthy = false;
+            }
+        }
+        Step::Terminate { instance, cause } => terminate(region, instance, cause, at, now, scale),
+        Step::Forget { group } => {
+            if !region.instances.values().any(|server| server.group == *group) {
+                region.groups.remove(group);
+            }
+        }
+        Step::Boot { .. } | Step::Finish { .. } => {}
+    }
+}
+
+/// The image that `group` launches now, and the template version it is launched with; or why it cannot.
+fn image(region: &Region, group: &ServerGroup) -> Result<(String, String), String> {
+    let template = region.launch_templates.get(&group.launch_template);
+    let made = template.and_then(|template| {
+        let version = template.number(&group.launch_template_version)?;
+        let image = group.image_override.clone().or_else(|| template.versions.get(&version).cloned())?;
+        Some((image, version.to_string()))
+    });
+    let (image, version) = made.ok_or("The launch template does not exist. Launching EC2 instance failed.")?;
+    match region.images.get(&image).map(|image| &image.server) {
+        None => Err(format!("The image id '[{image}]' does not exist. Launching EC2 instance failed.")),
+        Some(ServerKind::FailsToLaunch(message)) => Err(message.clone()),
+        Some(ServerKind::Command(_) | ServerKind::BuiltIn { .. }) => Ok((image, version)),
+    }
+}
+
+fn launch(region: &mut Region, name: &str, at: Timestamp, now: Instant, scale: f64) {
+    let Some(group) = region.groups.get(name).filter(|group| group.delete_at.is_none()) else { return };
+    let protected = group.new_instances_protected;
+    let (image, launch_template_version) = match image(region, group) {
+        Ok(made) => made,
+        Err(message) => {
+            let told = format!("Launching a new EC2 instance.  Status Reason: {message}");
+            let activity = record(region, name, None, told, CAPACITY, at);
+            settle(activity, "Failed", Some(message), at);
+            return hold_back(region, name, now, scale);
+        }
+    };
+    let id = names::instance(region);
+    record(region, name, Some(&id), format!("Launching a new EC2 instance: {id}"), CAPACITY, at);
+    let server = Instance {
+        id: id.clone(),
+        group: name.to_owned(),
+        image,
+        launch_template_version,
+        lifecycle: Lifecycle::Pending,
+        healthy: true,
+        protected,
+        address: None,
+        launched: now,
+        in_service_at: None,
+        killed: false,
+        sick: false,
+    };
+    region.instances.insert(id, server);
+}
+
+/// A pause before the next launch, longer with each failure.
+fn hold_back(region: &mut Region, name: &str, now: Instant, scale: f64) {
+    if let Some(group) = region.groups.get_mut(name) {
+        let pause = RETRY * 2_u32.pow(group.failures.min(RETRY_DOUBLINGS_MAX));
+        group.retry_at = Some(now + pause.mul_f64(scale));
+        group.failures += 1;
+    }
+}
+
+/// The server of `id` has started, or has not. False when nobody waits for it any more.
+pub fn booted(region: &mut Region, id: &str, started: Result<SocketAddr, String>, at: Timestamp, scale: f64) -> bool {
+    let now = Instant::now();
+    let Some(server) = region.instances.get_mut(id).filter(|server| server.lifecycle == Lifecycle::Pending) else {
+        return false;
+    };
+    let name = server.group.clone();
+    match started {
+        Ok(address) => {
+            server.address = Some(address);
+            server.lifecycle = Lifecycle::InService;
+            server.in_service_at = Some(now);
+        }
+        Err(message) => {
+            region.instances.remove(id);
+            newest(region, id, "Failed", Some(message), at);
+            hold_back(region, &name, now, scale);
+            return false;
+        }
+    }
+    newest(region, id, "Successful", None, at);
+    let Some(group) = region.groups.get_mut(&name) else { return true };
+    (group.failures, group.retry_at) = (0, None);
+    if does(group, "AddToLoadBalancer") {
+        for target_group in group.target_groups.clone() {
+            targets::register(region, &target_group, id);
+        }
+    }
+    true
+}
+
+/// Takes an instance out: it drains wherever it is registered, and goes when it has.
+pub fn terminate(region: &mut Region, id: &str, cause: &str, at: Timestamp, now: Instant, scale: f64) {
+    let Some(server) = region.instances.get_mut(id).filter(|server| server.lifecycle != Lifecycle::Terminating) else {
+        return;
+    };
+    let was = std::mem::replace(&mut server.lifecycle, Lifecycle::Terminating);
+    let name = server.group.clone();
+    if was == Lifecycle::Pending {
+        newest(region, id, "Cancelled", None, at);
+    }
+    record(region, &name, Some(id), format!("Terminating EC2 instance: {id}"), cause, at);
+    let registered = region.target_groups.values().filter(|group| group.targets.contains_key(id));
+    for target_group in registered.map(|group| group.arn.clone()).collect::<Vec<_>>() {
+        targets::deregister(region, &target_group, id, now, scale);
+    }
+}
+
+/// Its server has stopped.
+pub fn finished(region: &mut Region, id: &str, at: Timestamp) {
+    for group in region.target_groups.values_mut() {
+        group.targets.remove(id);
+    }
+    region.instances.remove(id);
+    newest(region, id, "Successful", None, at);
+}
+
+fn record<'a>(
+    region: &'a mut Region,
+    group: &str,
+    instance: Option<&str>,
+    description: String,
+    cause: &str,
+    at: Timestamp,
+) -> &'a mut Activity {
+    let activity = Activity {
+        id: names::uuid(region),
+        group: group.to_owned(),
+        instance: instance.map(str::to_owned),
+        status: "InProgress".to_owned(),
+        message: None,
+        description,
+        cause: format!("At {at:.0} an instance was changed in response to {cause}."),
+        started: at,
+        ended: None,
+    };
+    if region.activities.len() >= ACTIVITIES_MAX {
+        region.activities.remove(0);
+    }
+    region.activities.push(Arc::new(activity));
+    region.activities.last_mut().map(Arc::make_mut).expect("one was pushed just now")
+}
+
+/// Ends the newest activity of `instance`.
+fn newest(region: &mut Region, instance: &str, status: &str, message: Option<String>, at: Timestamp) {
+    let mut newest = region.activities.iter_mut().rev();
+    if let Some(activity) = newest.find(|activity| activity.instance.as_deref() == Some(instance)) {
+        settle(Arc::make_mut(activity), status, message, at);
+    }
+}
+
+fn settle(activity: &mut Activity, status: &str, message: Option<String>, at: Timestamp) {
+    (activity.status, activity.message, activity.ended) = (status.to_owned(), message, Some(at));
+}

@@ -1,0 +1,131 @@
+//! What Auto Scaling would do next: a plain function of the region and the time.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::model::{Instance, Lifecycle, Region, ServerGroup, TargetState};
+
+/// Launches of one group that may be under way at a time; AWS goes in batches too.
+const PENDING_MAX: usize = 50;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// One more instance of this group.
+    Launch {
+        group: String,
+    },
+    /// Its boot time is over: its server starts.
+    Boot {
+        instance: String,
+    },
+    /// Found unhealthy.
+    Condemn {
+        instance: String,
+    },
+    Terminate {
+        instance: String,
+        cause: &'static str,
+    },
+    /// Drained everywhere: its server stops and it is gone.
+    Finish {
+        instance: String,
+    },
+    /// Deleted, and its last instance is gone.
+    Forget {
+        group: String,
+    },
+}
+
+/// Everything that is due. `boot` is scaled already; `scale` is for the rest.
+#[must_use]
+pub fn steps(region: &Region, now: Instant, boot: Duration, scale: f64) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut by_group: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
+    for server in region.instances.values() {
+        by_group.entry(&server.group).or_default().push(server);
+        match server.lifecycle {
+            Lifecycle::Pending if now >= server.launched + boot => steps.push(Step::Boot { instance: server.id.clone() }),
+            Lifecycle::Terminating if drained(region, server, now) => {
+                steps.push(Step::Finish { instance: server.id.clone() });
+            }
+            Lifecycle::Pending | Lifecycle::InService | Lifecycle::Terminating => {}
+        }
+    }
+    for group in region.groups.values() {
+        let servers = by_group.remove(group.name.as_str()).unwrap_or_default();
+        match group.delete_at {
+            None => {
+                health(region, group, &servers, now, scale, &mut steps);
+                size(group, servers, now, &mut steps);
+            }
+            Some(at) if at <= now => remove(group, &servers, &mut steps),
+            Some(_) => {}
+        }
+    }
+    steps
+}
+
+fn drained(region: &Region, server: &Instance, now: Instant) -> bool {
+    let mut targets = region.target_groups.values().filter_map(|group| group.targets.get(&server.id));
+    targets.all(|target| target.gone_at.is_some_and(|gone_at| gone_at <= now))
+}
+
+/// Whether `group` still does `process`.
+#[must_use]
+pub fn does(group: &ServerGroup, process: &str) -> bool {
+    !group.suspended.iter().any(|suspended| suspended == process)
+}
+
+/// Its own look (a dead server, at once) and, with health checks of type `ELB` and after the grace, the load balancer's.
+/// Unhealthy is for ever: AWS replaces such an instance even when it heals meanwhile.
+fn health(region: &Region, group: &ServerGroup, servers: &[&Instance], now: Instant, scale: f64, steps: &mut Vec<Step>) {
+    let grace = group.health_check_grace.mul_f64(scale);
+    let refused = |server: &Instance| {
+        let targets = group.target_groups.iter().filter_map(|arn| region.target_groups.get(arn));
+        let mut states = targets.filter_map(|held| held.targets.get(&server.id)).map(|target| target.state);
+        states.any(|state| state == TargetState::Unhealthy)
+    };
+    for server in servers.iter().filter(|server| server.lifecycle == Lifecycle::InService) {
+        let graced = server.in_service_at.is_some_and(|at| now >= at + grace);
+        let sick = server.killed || (graced && group.health_check_type == "ELB" && refused(server));
+        if server.healthy && sick && does(group, "HealthCheck") {
+            steps.push(Step::Condemn { instance: server.id.clone() });
+        }
+        if !server.healthy && does(group, "ReplaceUnhealthy") && does(group, "Terminate") {
+            let cause = "a failed health check, taking the instance out of service";
+            steps.push(Step::Terminate { instance: server.id.clone(), cause });
+        }
+    }
+}
+
+fn size(group: &ServerGroup, servers: Vec<&Instance>, now: Instant, steps: &mut Vec<Step>) {
+    let stays = |server: &&Instance| server.lifecycle != Lifecycle::Terminating;
+    let mut staying: Vec<&Instance> = servers.into_iter().filter(stays).collect();
+    let desired = group.desired as usize;
+    if staying.len() < desired && does(group, "Launch") && group.retry_at.is_none_or(|at| at <= now) {
+        let pending = staying.iter().filter(|server| server.lifecycle == Lifecycle::Pending).count();
+        let missing = (desired - staying.len()).min(PENDING_MAX.saturating_sub(pending));
+        // After a failure one is tried alone, so that a bad image writes one line and not fifty.
+        let missing = if group.failures > 0 { missing.min(1) } else { missing };
+        steps.extend((0..missing).map(|_| Step::Launch { group: group.name.clone() }));
+    }
+    if staying.len() > desired && does(group, "Terminate") {
+        let surplus = staying.len() - desired;
+        staying.sort_by_key(|server| (server.healthy, server.launched));
+        let going = staying.into_iter().filter(|server| !server.protected).take(surplus);
+        let cause = "a difference between desired and actual capacity, shrinking the capacity";
+        steps.extend(going.map(|server| Step::Terminate { instance: server.id.clone(), cause }));
+    }
+}
+
+/// Neither protection nor a suspended `Terminate` stops a deletion.
+fn remove(group: &ServerGroup, servers: &[&Instance], steps: &mut Vec<Step>) {
+    if servers.is_empty() {
+        steps.push(Step::Forget { group: group.name.clone() });
+    }
+    let staying = servers.iter().filter(|server| server.lifecycle != Lifecycle::Terminating);
+    let cause = "the deletion of its group";
+    steps.extend(staying.map(|server| Step::Terminate { instance: server.id.clone(), cause }));
+}

@@ -1,0 +1,106 @@
+//! Ids and ARNs, drawn from the region's seed: the same calls in the same order name the same things.
+
+use crate::model::Region;
+
+/// The account every ARN names.
+pub const ACCOUNT: &str = "123456789012";
+/// The region every ARN names, whatever region the caller signs for.
+pub const REGION: &str = "eu-west-1";
+
+/// The next number of the region's sequence (splitmix64: one state word, no crate needed).
+fn draw(region: &mut Region) -> u64 {
+    region.drawn += 1;
+    mix(region.seed ^ region.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+fn elb(resource: &str) -> String {
+    format!("arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:{resource}")
+}
+
+/// `app` or `net`, as ARNs write it.
+fn family(kind: &str) -> &'static str {
+    if kind == "network" { "net" } else { "app" }
+}
+
+pub fn load_balancer(region: &mut Region, name: &str, kind: &str) -> String {
+    elb(&format!("loadbalancer/{}/{name}/{:016x}", family(kind), draw(region)))
+}
+
+pub fn target_group(region: &mut Region, name: &str) -> String {
+    elb(&format!("targetgroup/{name}/{:016x}", draw(region)))
+}
+
+pub fn listener(region: &mut Region, load_balancer: &str) -> String {
+    format!("{}/{:016x}", load_balancer.replacen(":loadbalancer/", ":listener/", 1), draw(region))
+}
+
+pub fn rule(region: &mut Region, listener: &str) -> String {
+    format!("{}/{:016x}", listener.replacen(":listener/", ":listener-rule/", 1), draw(region))
+}
+
+/// A listener's default rule has an ARN of its own, which never changes.
+#[must_use]
+pub fn default_rule(listener: &str) -> String {
+    let id = listener.rsplit('/').next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
+    format!("{}/{:016x}", listener.replacen(":listener/", ":listener-rule/", 1), mix(!id))
+}
+
+/// The listener that a rule's ARN, default or not, names.
+#[must_use]
+pub fn listener_of(rule: &str) -> Option<String> {
+    let (listener, _) = rule.rsplit_once('/')?;
+    Some(listener.replacen(":listener-rule/", ":listener/", 1))
+}
+
+pub fn group(region: &mut Region, name: &str) -> String {
+    let id = uuid(region);
+    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{id}:autoScalingGroupName/{name}")
+}
+
+pub fn instance(region: &mut Region) -> String {
+    format!("i-0{:016x}", draw(region))
+}
+
+/// `ami-` and 17 digits, as AWS makes them.
+pub fn image(region: &mut Region) -> String {
+    format!("ami-0{:016x}", draw(region))
+}
+
+pub fn launch_template(region: &mut Region) -> String {
+    format!("lt-0{:016x}", draw(region))
+}
+
+/// An id of an activity: a UUID by shape.
+pub fn uuid(region: &mut Region) -> String {
+    uuid::Uuid::from_u64_pair(draw(region), draw(region)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_draws_the_same_names_and_none_twice() {
+        let mut one = Region { seed: 7, ..Region::default() };
+        let mut two = one.clone();
+        let first: Vec<_> = (0..100).map(|_| instance(&mut one)).collect();
+        assert_eq!(first, (0..100).map(|_| instance(&mut two)).collect::<Vec<_>>());
+        assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 100);
+    }
+
+    #[test]
+    fn a_rules_arn_names_its_listener() {
+        let mut region = Region::default();
+        let balancer = load_balancer(&mut region, "edge", "application");
+        let listener = listener(&mut region, &balancer);
+        assert_eq!(listener_of(&rule(&mut region, &listener)).as_ref(), Some(&listener));
+        assert_eq!(listener_of(&default_rule(&listener)).as_ref(), Some(&listener));
+        assert_eq!(default_rule(&listener), default_rule(&listener));
+    }
+}

@@ -1,0 +1,10 @@
+//! The region as AWS's own SDK sees it: what it accepts, what it refuses, and with which codes.
+
+mod api {
+    pub mod region;
+
+    mod calls;
+    mod faults;
+    mod groups;
+    mod rules;
+}
