@@ -43,3 +43,51 @@ pub fn after_commit(committed: &Deployment) -> Vec<Action> {
 fn delete_overlays(d: &Deployment) -> Option<Action> {
     (!d.overlays.is_empty()).then(|| Action::DeleteRules { rules: d.overlays.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        phase::BackAs,
+        sample::{at, deployment, given},
+    };
+
+    const BAKING: Phase = Phase::Baking { seen_at: None, commit_now: false };
+    const COMMITTING: Phase = Phase::Committing { quiet_since: None };
+
+    fn names(actions: &[Action]) -> Vec<&'static str> {
+        actions.iter().map(Action::name).collect()
+    }
+
+    #[test]
+    fn a_fresh_copy_from_before_the_commit_lets_the_overlays_go_at_once() {
+        let timing = Timing::default();
+        let second = Duration::from_secs(1);
+        let baking = deployment(2, BAKING);
+        assert_eq!(at_once(&baking, second, &timing), Some(Action::DeleteRules { rules: baking.overlays.clone() }));
+        assert_eq!(at_once(&baking, second + Duration::from_millis(1), &timing), None, "an older copy commits first");
+        for phase in [COMMITTING, Phase::Retiring, Phase::RollingBack { shield: true, ends: BackAs::RolledBack }] {
+            assert_eq!(at_once(&deployment(2, phase), Duration::ZERO, &timing), None);
+        }
+        assert_eq!(at_once(&deployment(2, Phase::Provisioning), Duration::ZERO, &timing), None, "no overlay is recorded");
+    }
+
+    #[test]
+    fn the_phase_that_the_commit_returned_says_whether_a_shield_comes_first() {
+        assert_eq!(names(&after_commit(&deployment(1, Phase::Provisioning))), [""; 0]);
+        assert_eq!(names(&after_commit(&deployment(1, BAKING))), ["delete_rules"]);
+        let committing = deployment(2, COMMITTING);
+        assert_eq!(names(&after_commit(&committing)), ["raise_shields", "delete_rules"]);
+        assert_eq!(after_commit(&committing)[0], Action::RaiseShields { routes: vec![0, 1] }, "on every route");
+        assert_eq!(names(&after_commit(&deployment(1, Phase::Retiring))), [""; 0], "no way back from here");
+    }
+
+    #[test]
+    fn a_repeated_rollback_asks_again_only_for_what_was_never_accepted() {
+        let mut back = deployment(1, COMMITTING).turning_back(crate::domain::deployment::Trigger::Manual, None, at(1));
+        back.intent.rollback = Some(given());
+        assert_eq!(names(&after_commit(&back)), ["raise_shields", "delete_rules"]);
+        back.intent.rollback_accepted_at = Some(at(2));
+        assert_eq!(names(&after_commit(&back)), [""; 0]);
+    }
+}

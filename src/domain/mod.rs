@@ -22,6 +22,8 @@ pub mod overlap;
 pub mod phase;
 pub mod plan;
 pub mod retry;
+#[cfg(test)]
+mod sample;
 pub mod survey;
 pub mod time;
 pub mod timing;

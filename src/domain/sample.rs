@@ -1,0 +1,134 @@
+//! Test-only: one small deployment, its plan made by the production `plan`, as a base for stories.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage, Strategy},
+    deployment::{Deployment, Given, Intent, Seen},
+    ids::{DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, RouteRef, RuleRef, ServiceName, SlotRef, Target},
+    phase::Phase,
+    plan::{self, Inputs},
+    survey::{BlueSurvey, RouteSurvey, SlotSurvey, Survey},
+    time::BakeTime,
+    weight::Weight,
+};
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+pub(crate) fn percent(percent: u16) -> Weight {
+    Weight::from_permille(percent * 10).unwrap()
+}
+
+pub(crate) fn given() -> Given {
+    Given { by: "ada".to_owned(), reason: None, at: at(0) }
+}
+
+/// A strategy with a bake of `bake` seconds at each stop.
+pub(crate) fn strategy(percents: &[u16], bake: u64) -> Strategy {
+    let bake_time = BakeTime::For(Duration::from_secs(bake));
+    Strategy {
+        stages: percents.iter().map(|p| Stage { weight: percent(*p), bake_time }).collect(),
+        bake_time,
+        deadlines: Deadlines::default(),
+    }
+}
+
+pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
+    Declaration {
+        provider: Provider::Aws { region: "eu-west-1".to_owned() },
+        routes: (0..routes).map(|i| RouteRef::new(format!("route-{i}"))).collect(),
+        slots: vec![SlotRef::new("slot-a"), SlotRef::new("slot-b")],
+        blue: Some(GroupName::new("old")),
+        server_group: ServerGroupSpec {
+            launch_template: LaunchTemplate { id: "lt-1".to_owned(), version: 7 },
+            subnets: vec!["subnet-1".to_owned()],
+            capacity: Capacity::MatchBlue,
+            min: 1,
+            max: 4,
+            instance_types: Vec::new(),
+            health_check_grace: Duration::from_secs(60),
+            tags: BTreeMap::new(),
+        },
+        strategy,
+    }
+}
+
+/// What preflight sees when all is well: every route's base on `slot-a`, where `group` has two servers.
+pub(crate) fn survey(routes: usize, group: &str) -> Survey {
+    Survey {
+        routes: (0..routes)
+            .map(|i| {
+                Some(RouteSurvey {
+                    listener: ListenerRef::new(format!("listener-{i}")),
+                    number: Some(100),
+                    conditions: Vec::new(),
+                    forwards: vec![(SlotRef::new("slot-a"), 1)],
+                    form: serde_json::Value::Null,
+                    others: Vec::new(),
+                    reserved: Vec::new(),
+                })
+            })
+            .collect(),
+        slots: vec![Some(SlotSurvey { targets: 2 }), Some(SlotSurvey { targets: 0 })],
+        blue: Some(BlueSurvey {
+            group: GroupName::new(group),
+            slots: vec![SlotRef::new("slot-a")],
+            size: 2,
+            healthy: 2,
+            min: 1,
+            max: 4,
+            protected: false,
+            image: None,
+        }),
+        green_name_taken: false,
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+/// Number `number` of `web/prod`, `pending`, without a plan.
+pub(crate) fn pending(number: u32, routes: usize, strategy: Strategy) -> Deployment {
+    Deployment {
+        id: DeploymentId::new(Uuid::from_u128(u128::from(number))),
+        target: Target { service: ServiceName::new("web"), environment: EnvironmentName::new("prod") },
+        number,
+        image: Image::Template(number),
+        version: None,
+        reason: None,
+        created_by: "ci".to_owned(),
+        created_at: at(0),
+        ended_at: None,
+        declaration: declaration(routes, strategy.clone()),
+        live: None,
+        strategy,
+        not_before: None,
+        let_go: Vec::new(),
+        phase: Phase::Pending,
+        phase_since: at(0),
+        paused_before_ms: 0,
+        order_seen: 0,
+        plan: None,
+        overlays: Vec::new(),
+        going_back: None,
+        refusal: Vec::new(),
+        seen: Seen::default(),
+        attention: None,
+        intent: Intent::default(),
+    }
+}
+
+/// With a plan and, from `verifying` on, its overlays recorded, in `phase` since time 0.
+pub(crate) fn deployment(routes: usize, phase: Phase) -> Deployment {
+    let mut d = pending(42, routes, strategy(&[50, 100], 60));
+    d.plan = Some(plan::make(&Inputs::of(&d), &survey(routes, "old")).expect("the sample has no faults"));
+    if !matches!(phase, Phase::Pending | Phase::Provisioning) {
+        d.overlays = (0..routes).map(|i| RuleRef::new(format!("overlay-{i}"))).collect();
+    }
+    d.phase = phase;
+    d
+}
