@@ -91,7 +91,7 @@ async fn add_revision(
 pub(super) async fn environment(pool: &PgPool, target: &Target) -> Result<Option<Environment>, StoreError> {
     sqlx::query_as!(
         EnvironmentRow,
-        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live,
+        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live, e.next_number,
                (select h.deployment_id from deployment_holds as h
                 where h.kind = 'environment' and h.key = e.service || '/' || e.environment and h.active) as running,
                (select d.id from deployments as d
@@ -112,7 +112,7 @@ pub(super) async fn environment(pool: &PgPool, target: &Target) -> Result<Option
 pub(super) async fn environments(pool: &PgPool, after: Option<&Target>, limit: usize) -> Result<Vec<Environment>, StoreError> {
     sqlx::query_as!(
         EnvironmentRow,
-        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live,
+        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live, e.next_number,
                (select h.deployment_id from deployment_holds as h
                 where h.kind = 'environment' and h.key = e.service || '/' || e.environment and h.active) as running,
                (select d.id from deployments as d
@@ -141,7 +141,7 @@ pub(super) async fn revisions(
 ) -> Result<Vec<Environment>, StoreError> {
     sqlx::query_as!(
         EnvironmentRow,
-        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live,
+        r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live, e.next_number,
                null::uuid as running, null::uuid as last
            from environments as e join environment_revisions as r using (service, environment)
            where e.service = $1 and e.environment = $2 and ($3::integer is null or r.revision < $3)

@@ -63,6 +63,7 @@ pub(super) struct EnvironmentRow {
     pub declared_at: Timestamp,
     pub declared_by: String,
     pub live: Option<Value>,
+    pub next_number: i32,
     pub running: Option<uuid::Uuid>,
     pub last: Option<uuid::Uuid>,
 }
@@ -72,6 +73,8 @@ impl EnvironmentRow {
         Ok(Environment {
             target: target(self.service, self.environment),
             revision: self.revision,
+            // Counts up from 1.
+            next_number: u32::try_from(self.next_number).unwrap_or(1),
             declaration: declaration(self.declaration)?,
             declared_at: self.declared_at.to_jiff(),
             declared_by: self.declared_by,

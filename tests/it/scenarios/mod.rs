@@ -1,0 +1,3 @@
+//! The engine's stories: first on a store and a cloud in memory, then on the real ones.
+
+mod engine;

@@ -1,0 +1,361 @@
+//! A cloud in memory for the engine's own tests: rules, groups and slots, with switches for what goes wrong.
+//!
+//! It keeps rules by reference and number as the real one does; it knows nothing of time. Servers come up healthy one look
+//! after they were asked for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use cutover::{
+    domain::{
+        action::{Action, Side},
+        declaration::Declaration,
+        deployment::Deployment,
+        ids::{DeploymentId, GroupName, ListenerRef, RouteRef, RuleRef, SlotRef},
+        observation::{Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, Servers, SlotView},
+        overlap::Condition,
+        phase::Phase,
+        plan::{Inputs, Plan},
+        survey::{BlueSurvey, FieldFault, OtherRule, Owner, Role, RouteSurvey, SlotSurvey, Survey},
+        weight::Weight,
+    },
+    engine::ports::{Cloud, Fault, FaultKind},
+};
+
+#[derive(Debug, Clone)]
+struct Rule {
+    route: RouteRef,
+    role: Role,
+    deployment: DeploymentId,
+    number: u32,
+    green: SlotRef,
+    weight: Weight,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    slot: SlotRef,
+    attached: bool,
+    size: u32,
+    healthy: u32,
+    min: u32,
+    protected: bool,
+    deployment: Option<DeploymentId>,
+}
+
+/// The world.
+#[derive(Debug, Default)]
+pub struct World {
+    bases: BTreeMap<RouteRef, SlotRef>,
+    rules: BTreeMap<RuleRef, Rule>,
+    groups: BTreeMap<GroupName, Group>,
+    next_rule: u32,
+    /// Every change that was made, by name.
+    pub changes: Vec<String>,
+    /// Servers of new groups never become healthy.
+    pub sick: bool,
+    /// Looks see nothing.
+    pub blind: bool,
+    /// The next changes answer with this fault and do nothing.
+    pub refuse: Option<FaultKind>,
+    pub launch_failure: Option<LaunchFailure>,
+}
+
+/// A cloud with one region's worth of nothing in it.
+#[derive(Debug, Default)]
+pub struct FakeCloud {
+    world: Mutex<World>,
+}
+
+const BASE_NUMBER: u32 = 100;
+
+impl FakeCloud {
+    /// Routes that forward to `slot`, which holds a group of `size` servers.
+    pub fn with_blue(declaration: &Declaration, group: &str, size: u32) -> Self {
+        let fake = Self::default();
+        let mut world = fake.world();
+        let slot = declaration.slots[0].clone();
+        world.bases = declaration.routes.iter().map(|route| (route.clone(), slot.clone())).collect();
+        let blue = Group { slot, attached: true, size, healthy: size, min: 1, protected: false, deployment: None };
+        world.groups.insert(GroupName::new(group), blue);
+        drop(world);
+        fake
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    /// Green's share of a route's traffic, by the slot that the topmost rule sends it to.
+    pub fn share(&self, route: &RouteRef, slot: &SlotRef) -> Weight {
+        match self.rules.values().filter(|rule| &rule.route == route).min_by_key(|rule| rule.number) {
+            Some(rule) if &rule.green == slot => rule.weight,
+            Some(_) => Weight::NONE,
+            None if self.bases.get(route) == Some(slot) => Weight::ALL,
+            None => Weight::NONE,
+        }
+    }
+
+    pub fn group_names(&self) -> Vec<String> {
+        self.groups.keys().map(ToString::to_string).collect()
+    }
+
+    pub fn rules_left(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Minimum and protection of a group.
+    pub fn pin(&self, group: &str) -> Option<(u32, bool)> {
+        self.groups.get(&GroupName::new(group)).map(|group| (group.min, group.protected))
+    }
+
+    /// Somebody deletes every overlay by hand.
+    pub fn delete_overlays_by_hand(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Makes all of a group's servers sick.
+    pub fn sicken(&mut self, group: &str) {
+        if let Some(group) = self.groups.get_mut(&GroupName::new(group)) {
+            group.healthy = 0;
+        }
+    }
+
+    fn named_by(&self, slot: &SlotRef, blue: &SlotRef) -> u32 {
+        let bases = self.bases.values().filter(|base| *base == slot).count();
+        let rules = self.rules.values().filter(|rule| &rule.green == slot || slot == blue).count();
+        u32::try_from(bases + rules).unwrap()
+    }
+
+    fn route_view(&self, d: &Deployment, plan: &Plan, route: &RouteRef) -> RouteView {
+        let mine = |role: Role| -> Vec<RuleView> {
+            let of = self.rules.iter().filter(|(_, rule)| &rule.route == route && rule.role == role);
+            of.map(|(name, rule)| RuleView {
+                rule: name.clone(),
+                forward: Forward::Split(rule.weight),
+                deployment: Some(rule.deployment),
+            })
+            .filter(|view| role == Role::Shield || view.deployment == Some(d.id))
+            .collect()
+        };
+        let base = match self.bases.get(route) {
+            Some(slot) if *slot == plan.blue_slot => Forward::Split(Weight::NONE),
+            Some(slot) if *slot == plan.green.slot => Forward::Split(Weight::ALL),
+            _ => Forward::Elsewhere,
+        };
+        RouteView { base, overlays: mine(Role::Overlay), shields: mine(Role::Shield), in_the_way: None, leftovers: Vec::new() }
+    }
+
+    fn group_view(&self, name: &GroupName, owner: Option<DeploymentId>) -> Known<GroupView> {
+        match self.groups.get(name) {
+            None => Known::Absent,
+            Some(group) => Known::Seen(GroupView {
+                servers: Servers { desired: group.size, in_service: group.size, healthy: group.healthy },
+                min: group.min,
+                protected: group.protected,
+                deleting: false,
+                attached: group.attached,
+                ours: owner.is_none() || group.deployment == owner,
+            }),
+        }
+    }
+
+    fn slot_view(&self, slot: &SlotRef, plan: &Plan) -> Known<SlotView> {
+        let targets = self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
+        Known::Seen(SlotView { targets, strangers: 0, named_by: self.named_by(slot, &plan.blue_slot) })
+    }
+
+    fn survey(&self, inputs: Inputs<'_>) -> Survey {
+        let declaration = inputs.declaration;
+        let blue = inputs.live.map(|live| live.group.clone()).or_else(|| declaration.blue.clone());
+        let routes = declaration.routes.iter().map(|route| {
+            let others = self.rules.iter().filter(|(_, rule)| &rule.route == route).map(|(name, rule)| OtherRule {
+                rule: name.clone(),
+                number: rule.number,
+                conditions: Vec::new(),
+                owner: Some(Owner {
+                    this_installation: true,
+                    deployment: Some(rule.deployment),
+                    role: rule.role,
+                    on_our_route: true,
+                }),
+            });
+            Some(RouteSurvey {
+                listener: ListenerRef::new(format!("listener of {route}")),
+                number: Some(BASE_NUMBER),
+                conditions: vec![Condition::Host(vec![route.to_string()])],
+                forwards: vec![(self.bases.get(route)?.clone(), 1)],
+                form: serde_json::Value::Null,
+                others: others.collect(),
+                reserved: Vec::new(),
+            })
+        });
+        let slots = declaration.slots.iter().map(|slot| {
+            let targets =
+                self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
+            Some(SlotSurvey { targets })
+        });
+        let blue = blue.and_then(|name| {
+            let group = self.groups.get(&name)?;
+            Some(BlueSurvey {
+                group: name,
+                slots: vec![group.slot.clone()],
+                size: group.size,
+                healthy: group.healthy,
+                min: group.min,
+                max: 10,
+                protected: group.protected,
+                image: Some("ami-0aa1".to_owned()),
+            })
+        });
+        Survey {
+            routes: routes.collect(),
+            slots: slots.collect(),
+            blue,
+            green_name_taken: false,
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn raise(&mut self, d: &Deployment, routes: &[usize], role: Role) {
+        let plan = d.plan.as_ref().expect("rules are raised by plan only");
+        for route in routes.iter().filter_map(|i| plan.routes.get(*i)) {
+            let number = if role == Role::Overlay { route.overlay_number } else { route.shield_number };
+            if self.rules.values().any(|rule| rule.route == route.route && rule.number == number) {
+                continue;
+            }
+            self.next_rule += 1;
+            let rule = Rule {
+                route: route.route.clone(),
+                role,
+                deployment: d.id,
+                number,
+                green: plan.green.slot.clone(),
+                weight: Weight::NONE,
+            };
+            self.rules.insert(RuleRef::new(format!("rule-{}", self.next_rule)), rule);
+        }
+    }
+
+    fn apply(&mut self, d: &Deployment, action: &Action) {
+        let plan = d.plan.clone();
+        let group = |side: Side| -> Option<GroupName> {
+            let plan = plan.as_ref()?;
+            match side {
+                Side::Blue => plan.blue.as_ref().map(|blue| blue.group.clone()),
+                Side::Green => Some(plan.green.group.clone()),
+            }
+        };
+        match action {
+            Action::DeleteRules { rules } => self.rules.retain(|name, _| !rules.contains(name)),
+            Action::OpenOverlays { routes } => self.raise(d, routes, Role::Overlay),
+            Action::RaiseShields { routes } => self.raise(d, routes, Role::Shield),
+            Action::SetWeight { routes, weight } => {
+                for (_, name) in routes {
+                    if let Some(rule) = self.rules.get_mut(name) {
+                        rule.weight = *weight;
+                    }
+                }
+            }
+            Action::SetBase { routes, to } => {
+                let plan = plan.as_ref().expect("a base is written by plan only");
+                let slot = if *to == Side::Blue { &plan.blue_slot } else { &plan.green.slot };
+                for route in routes.iter().filter_map(|i| plan.routes.get(*i)) {
+                    self.bases.insert(route.route.clone(), slot.clone());
+                }
+            }
+            Action::CreateGreen => {
+                let green = &plan.as_ref().expect("a group is created by plan only").green;
+                let healthy = if self.sick { 0 } else { green.size };
+                let made = Group {
+                    slot: green.slot.clone(),
+                    attached: true,
+                    size: green.size,
+                    healthy,
+                    min: green.size,
+                    protected: false,
+                    deployment: Some(d.id),
+                };
+                self.groups.entry(green.group.clone()).or_insert(made);
+            }
+            Action::PinBlue | Action::UnpinBlue | Action::ReleaseGreen | Action::Detach { .. } | Action::DeleteGroup { .. } => {
+                let side = match action {
+                    Action::Detach { side } | Action::DeleteGroup { side } => *side,
+                    Action::ReleaseGreen => Side::Green,
+                    _ => Side::Blue,
+                };
+                let Some(name) = group(side) else { return };
+                if matches!(action, Action::DeleteGroup { .. }) {
+                    self.groups.remove(&name);
+                    return;
+                }
+                let Some(found) = self.groups.get_mut(&name) else { return };
+                let pin = plan.as_ref().and_then(|plan| plan.blue.as_ref());
+                match (action, pin) {
+                    (Action::PinBlue, Some(pin)) => (found.min, found.protected) = (pin.size, true),
+                    (Action::UnpinBlue, Some(pin)) => (found.min, found.protected) = (pin.min, pin.protected),
+                    (Action::ReleaseGreen, _) => found.min = d.declaration.server_group.min,
+                    _ => found.attached = false,
+                }
+            }
+        }
+    }
+}
+
+impl Cloud for FakeCloud {
+    fn shape(&self, _declaration: &Declaration) -> Vec<FieldFault> {
+        Vec::new()
+    }
+
+    async fn survey(&self, inputs: Inputs<'_>, _deployment: Option<DeploymentId>, _deadline: Instant) -> Result<Survey, Fault> {
+        let world = self.world();
+        if world.blind { Err(fault(FaultKind::Throttled)) } else { Ok(world.survey(inputs)) }
+    }
+
+    async fn observe(&self, d: &Deployment, _deadline: Instant) -> Observation {
+        let world = self.world();
+        let unknown = || "throttled".to_owned();
+        let Some(plan) = d.plan.as_ref().filter(|_| !world.blind) else {
+            let survey = if world.blind { Known::Unknown(unknown()) } else { Known::Seen(world.survey(Inputs::of(d))) };
+            let routes = d.plan.iter().flat_map(|plan| plan.routes.iter()).map(|_| Known::Unknown(unknown())).collect();
+            return Observation {
+                routes,
+                green: Known::Unknown(unknown()),
+                blue: Known::Unknown(unknown()),
+                green_slot: Known::Unknown(unknown()),
+                blue_slot: Known::Unknown(unknown()),
+                launch_failures: Vec::new(),
+                survey: (d.phase == Phase::Pending).then_some(survey),
+            };
+        };
+        Observation {
+            routes: plan.routes.iter().map(|route| Known::Seen(world.route_view(d, plan, &route.route))).collect(),
+            green: world.group_view(&plan.green.group, Some(d.id)),
+            blue: plan.blue.as_ref().map_or(Known::Absent, |blue| world.group_view(&blue.group, None)),
+            green_slot: world.slot_view(&plan.green.slot, plan),
+            blue_slot: world.slot_view(&plan.blue_slot, plan),
+            launch_failures: world.launch_failure.iter().cloned().collect(),
+            survey: None,
+        }
+    }
+
+    async fn apply(&self, d: &Deployment, action: &Action, _deadline: Instant) -> Result<(), Fault> {
+        let mut world = self.world();
+        if let Some(kind) = world.refuse {
+            return Err(fault(kind));
+        }
+        world.changes.push(action.name().to_owned());
+        world.apply(d, action);
+        Ok(())
+    }
+}
+
+fn fault(kind: FaultKind) -> Fault {
+    Fault { kind, operation: "Fake", code: Some("Fake".to_owned()), message: "as the test wished".to_owned(), request_id: None }
+}

@@ -1,0 +1,408 @@
+//! The store in memory: the same promises as Postgres gives, held to them by the same contract suite.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cutover::{
+    domain::{
+        command::{self, Command, Outcome},
+        declaration::Declaration,
+        deployment::{Deployment, Given, Intent, Live, Seen, Status},
+        event::{self, Event},
+        ids::{DeploymentId, HolderId, ListenerRef, Target},
+        phase::Phase,
+        time,
+    },
+    engine::ports::{
+        Claim, Commanded, Environment, Filter, Inserted, LaneStore, NewDeployment, Settled, Settlement, Store, StoreError,
+        StoredEvent, TokenOwner, Versioned,
+    },
+};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+#[derive(Debug)]
+struct Row {
+    deployment: Deployment,
+    version: i64,
+    lease: Option<(HolderId, Instant)>,
+    due: Instant,
+    quiet_from: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    environments: BTreeMap<Target, Vec<Environment>>,
+    rows: BTreeMap<DeploymentId, Row>,
+    events: Vec<(DeploymentId, StoredEvent)>,
+    tokens: BTreeMap<[u8; 32], TokenOwner>,
+}
+
+/// Everything under one lock.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    news: Notify,
+}
+
+impl MemoryStore {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a token in.
+    pub fn add_token(&self, sha256: [u8; 32], owner: TokenOwner) {
+        self.tables().tokens.insert(sha256, owner);
+    }
+
+    /// Gives a command in one step.
+    fn give(&self, id: DeploymentId, command: Command, given: Given, expected: Option<i64>) -> Commanded {
+        let mut tables = self.tables();
+        let Some(row) = tables.rows.get_mut(&id) else { return Commanded::NotFound };
+        if expected.is_some_and(|version| version != row.version) {
+            return Commanded::Moved;
+        }
+        let outcome = command::give(&row.deployment, command, given.clone());
+        let changed = match outcome {
+            Err(refusal) => return Commanded::Refused { refusal, deployment: Box::new(row.versioned()) },
+            Ok(Outcome::Unchanged) => false,
+            Ok(Outcome::Changed(intent)) => {
+                row.deployment.intent = *intent;
+                row.version += 1;
+                row.due = Instant::now();
+                true
+            }
+        };
+        let deployment = Box::new(row.versioned());
+        if changed {
+            tables.record(id, given.at, vec![event::commanded(command, &given)]);
+            self.news.notify_waiters();
+        }
+        Commanded::Done { deployment, changed }
+    }
+}
+
+impl Row {
+    fn versioned(&self) -> Versioned {
+        Versioned { deployment: self.deployment.clone(), version: self.version }
+    }
+
+    fn holds(&self) -> Vec<String> {
+        let d = &self.deployment;
+        if d.phase.is_terminal() {
+            return Vec::new();
+        }
+        let mut held = vec![format!("environment {}", d.target)];
+        held.extend(d.declaration.routes.iter().map(|route| format!("route {route}")));
+        if let Some(plan) = &d.plan {
+            held.push(format!("slot {}", plan.blue_slot));
+            held.push(format!("slot {}", plan.green.slot));
+            held.push(format!("group {}", plan.green.group));
+            for route in &plan.routes {
+                held.extend([route.overlay_number, route.shield_number].map(|n| format!("number {} {n}", route.listener)));
+            }
+        }
+        held
+    }
+}
+
+impl Tables {
+    fn record(&mut self, id: DeploymentId, at: Timestamp, events: Vec<Event>) {
+        for event in events {
+            let stored = StoredEvent { id: i64::try_from(self.events.len()).unwrap() + 1, at, event };
+            self.events.push((id, stored));
+        }
+    }
+
+    fn environment(&self, target: &Target) -> Option<Environment> {
+        let mut environment = self.environments.get(target)?.last()?.clone();
+        let mine = |row: &&Row| &row.deployment.target == target;
+        environment.running =
+            self.rows.values().filter(mine).find(|row| !row.deployment.phase.is_terminal()).map(|row| row.deployment.id);
+        environment.last =
+            self.rows.values().filter(mine).rfind(|row| row.deployment.phase.is_terminal()).map(|row| row.deployment.id);
+        environment.live = self
+            .rows
+            .values()
+            .filter(mine)
+            .filter(|row| row.deployment.phase == Phase::Succeeded)
+            .max_by_key(|row| row.deployment.number)
+            .and_then(|row| live(&row.deployment));
+        environment.next_number = u32::try_from(self.rows.values().filter(mine).count()).unwrap() + 1;
+        Some(environment)
+    }
+}
+
+fn live(d: &Deployment) -> Option<Live> {
+    let green = &d.plan.as_ref()?.green;
+    Some(Live { group: green.group.clone(), slot: green.slot.clone(), image: green.image.clone(), number: d.number })
+}
+
+impl Store for MemoryStore {
+    async fn declare(
+        &self,
+        target: &Target,
+        declaration: &Declaration,
+        by: &str,
+        expected: Option<i32>,
+    ) -> Result<Option<(Environment, bool)>, StoreError> {
+        let mut tables = self.tables();
+        let revisions = tables.environments.entry(target.clone()).or_default();
+        let present = revisions.last().map_or(0, |last| last.revision);
+        if expected.is_some_and(|expected| expected != present) {
+            return Ok(None);
+        }
+        if revisions.last().is_none_or(|last| &last.declaration != declaration) {
+            revisions.push(Environment {
+                target: target.clone(),
+                revision: present + 1,
+                next_number: 1,
+                declaration: declaration.clone(),
+                declared_at: Timestamp::now(),
+                declared_by: by.to_owned(),
+                live: None,
+                running: None,
+                last: None,
+            });
+        }
+        Ok(tables.environment(target).map(|environment| (environment, present == 0)))
+    }
+
+    async fn environment(&self, target: &Target) -> Result<Option<Environment>, StoreError> {
+        Ok(self.tables().environment(target))
+    }
+
+    async fn environments(&self, after: Option<&Target>, limit: usize) -> Result<Vec<Environment>, StoreError> {
+        let tables = self.tables();
+        let names: Vec<_> =
+            tables.environments.keys().filter(|target| after.is_none_or(|after| *target > after)).take(limit).collect();
+        Ok(names.into_iter().filter_map(|target| tables.environment(target)).collect())
+    }
+
+    async fn revisions(&self, target: &Target, before: Option<i32>, limit: usize) -> Result<Vec<Environment>, StoreError> {
+        let tables = self.tables();
+        let all = tables.environments.get(target).map(Vec::as_slice).unwrap_or_default();
+        Ok(all.iter().rev().filter(|e| before.is_none_or(|before| e.revision < before)).take(limit).cloned().collect())
+    }
+
+    async fn insert(&self, new: NewDeployment, half_quiet: Duration) -> Result<Inserted, StoreError> {
+        let mut tables = self.tables();
+        let Some(environment) = tables.environment(&new.target) else { return Ok(Inserted::NotDeclared) };
+        let routes = &environment.declaration.routes;
+        let on_a_route = |row: &&Row| {
+            row.deployment.target == new.target || row.deployment.declaration.routes.iter().any(|r| routes.contains(r))
+        };
+        if let Some(row) = tables.rows.values().filter(on_a_route).find(|row| !row.deployment.phase.is_terminal()) {
+            return Ok(Inserted::InProgress(Box::new(row.deployment.clone())));
+        }
+        let quiet_from = tables.rows.values().filter(on_a_route).filter_map(|row| row.quiet_from).max();
+        let abandoned = |row: &&Row| row.deployment.target == new.target && row.deployment.phase == Phase::Failed;
+        let let_go: Vec<_> = tables.rows.values().filter(abandoned).map(|row| row.deployment.id).collect();
+        let deployment = Deployment {
+            id: new.id,
+            target: new.target,
+            number: environment.next_number,
+            image: new.image,
+            version: new.version,
+            reason: new.reason,
+            created_by: new.created_by,
+            created_at: new.created_at,
+            ended_at: None,
+            strategy: new.strategy.unwrap_or_else(|| environment.declaration.strategy.clone()),
+            declaration: environment.declaration,
+            live: environment.live,
+            not_before: quiet_from.map(|from| time::after(from, half_quiet)),
+            let_go,
+            phase: Phase::Pending,
+            phase_since: new.created_at,
+            paused_before_ms: 0,
+            order_seen: 0,
+            plan: None,
+            overlays: Vec::new(),
+            going_back: None,
+            refusal: Vec::new(),
+            seen: Seen::default(),
+            attention: None,
+            intent: Intent::default(),
+        };
+        let row = Row { deployment: deployment.clone(), version: 1, lease: None, due: Instant::now(), quiet_from: None };
+        tables.rows.insert(new.id, row);
+        tables.record(new.id, new.created_at, vec![event::created(&deployment)]);
+        self.news.notify_waiters();
+        Ok(Inserted::Created(Box::new(Versioned { deployment, version: 1 })))
+    }
+
+    async fn get(&self, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
+        Ok(self.tables().rows.get(&id).map(Row::versioned))
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
+        let wanted = |d: &Deployment| {
+            filter.service.as_ref().is_none_or(|service| service == &d.target.service)
+                && filter.environment.as_ref().is_none_or(|environment| environment == &d.target.environment)
+                && filter.status.is_none_or(|status| status == d.status())
+                && filter.before.is_none_or(|before| d.id < before)
+        };
+        let tables = self.tables();
+        Ok(tables.rows.values().rev().filter(|row| wanted(&row.deployment)).take(filter.limit).map(Row::versioned).collect())
+    }
+
+    async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {
+        let tables = self.tables();
+        Ok(tables.rows.values().filter(|row| !row.deployment.phase.is_terminal()).take(limit).map(Row::versioned).collect())
+    }
+
+    async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
+        Ok(self.running(limit).await?.into_iter().map(|read| (read.deployment.id, read.version)).collect())
+    }
+
+    async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {
+        let mut counts: BTreeMap<(Target, &str), (Status, u64)> = BTreeMap::new();
+        for row in self.tables().rows.values().filter(|row| row.deployment.phase.is_terminal()) {
+            let status = row.deployment.status();
+            counts.entry((row.deployment.target.clone(), status.name())).or_insert((status, 0)).1 += 1;
+        }
+        Ok(counts.into_iter().map(|((target, _), (status, count))| (target, status, count)).collect())
+    }
+
+    async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
+        let tables = self.tables();
+        let plans = tables
+            .rows
+            .values()
+            .filter(|row| row.deployment.id != but && !row.deployment.phase.is_terminal())
+            .filter_map(|row| row.deployment.plan.as_ref());
+        let routes = plans.flat_map(|plan| plan.routes.iter()).filter(|route| &route.listener == listener);
+        Ok(routes.flat_map(|route| [route.overlay_number, route.shield_number]).collect())
+    }
+
+    async fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .events
+            .iter()
+            .filter(|(of, event)| *of == id && event.id > after)
+            .take(limit)
+            .map(|(_, event)| event.clone())
+            .collect())
+    }
+
+    async fn claim_due(&self, holder: &HolderId, lease: Duration, limit: usize) -> Result<Vec<Claim>, StoreError> {
+        let now = Instant::now();
+        let mut claims = Vec::new();
+        for row in self.tables().rows.values_mut() {
+            let free = row.lease.as_ref().is_none_or(|(by, until)| by == holder || *until <= now);
+            if claims.len() < limit && !row.deployment.phase.is_terminal() && row.due <= now && free {
+                row.lease = Some((holder.clone(), now + lease));
+                row.due = now + lease;
+                claims.push(Claim { deployment: row.deployment.clone(), version: row.version, lease_ends: now + lease });
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn next_due(&self, _holder: &HolderId) -> Result<Option<Duration>, StoreError> {
+        let tables = self.tables();
+        let open = tables.rows.values().filter(|row| !row.deployment.phase.is_terminal());
+        Ok(open.map(|row| row.due.saturating_duration_since(Instant::now())).min())
+    }
+
+    async fn renew(&self, claim: &Claim, holder: &HolderId, lease: Duration) -> Result<Option<Instant>, StoreError> {
+        let ends = Instant::now() + lease;
+        let mut tables = self.tables();
+        let row = tables.rows.get_mut(&claim.deployment.id);
+        Ok(row.filter(|row| row.version == claim.version && row.lease.as_ref().is_some_and(|(by, _)| by == holder)).map(
+            |row| {
+                row.lease = Some((holder.clone(), ends));
+                ends
+            },
+        ))
+    }
+
+    async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
+        let mut tables = self.tables();
+        let id = settlement.claim.deployment.id;
+        let Some(row) = tables.rows.get(&id) else { return Ok(Settled::Lost) };
+        if row.version != settlement.claim.version || row.lease.as_ref().is_none_or(|(by, _)| by != holder) {
+            return Ok(Settled::Lost);
+        }
+        let mut next = settlement.next.clone();
+        next.intent = row.deployment.intent.clone();
+        let now = Timestamp::now();
+        let entered = row.deployment.phase.name() != next.phase.name();
+        let ends = entered && (next.phase == Phase::Retiring || next.phase.is_terminal());
+        let quiet_from = row.quiet_from.or_else(|| ends.then_some(now));
+        let stored =
+            Row { deployment: next, version: row.version + 1, lease: None, due: Instant::now() + settlement.due, quiet_from };
+        let held = stored.holds();
+        if tables.rows.iter().any(|(other, row)| *other != id && row.holds().iter().any(|hold| held.contains(hold))) {
+            return Ok(Settled::Held);
+        }
+        tables.rows.insert(id, stored);
+        tables.record(id, now, settlement.events.to_vec());
+        self.news.notify_waiters();
+        Ok(Settled::Stored)
+    }
+
+    async fn release_all(&self, holder: &HolderId) -> Result<(), StoreError> {
+        for row in self.tables().rows.values_mut() {
+            if row.lease.as_ref().is_some_and(|(by, _)| by == holder) {
+                row.lease = None;
+                row.due = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(
+        &self,
+        id: DeploymentId,
+        command: Command,
+        given: Given,
+        expected: Option<i64>,
+    ) -> Result<Commanded, StoreError> {
+        Ok(self.give(id, command, given, expected))
+    }
+
+    async fn changed(&self, at_most: Duration) {
+        let _ = tokio::time::timeout(at_most, self.news.notified()).await;
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn token_owner(&self, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
+        Ok(self.tables().tokens.get(&sha256).cloned())
+    }
+}
+
+impl LaneStore for MemoryStore {
+    async fn raise_rollback(&self, id: DeploymentId, given: &Given) -> Result<Commanded, StoreError> {
+        Ok(self.give(id, Command::Rollback, given.clone(), None))
+    }
+
+    async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
+        let mut tables = self.tables();
+        Ok(tables.rows.get_mut(&id).map(|row| {
+            if !row.deployment.phase.is_terminal() && row.deployment.intent.rollback_accepted_at.is_none() {
+                row.deployment.intent.rollback_accepted_at = Some(at);
+                row.version += 1;
+            }
+            row.versioned()
+        }))
+    }
+
+    async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .rows
+            .values()
+            .filter(|row| &row.deployment.target == target)
+            .max_by_key(|row| row.deployment.number)
+            .map(Row::versioned))
+    }
+}

@@ -1,0 +1,5 @@
+//! What the stories stand on.
+
+pub mod fake_cloud;
+pub mod house;
+pub mod memory;
