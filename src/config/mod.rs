@@ -207,6 +207,8 @@ impl Engine {
         let engine = Self {
             lease: from.duration("engine.lease", secs(2)..=secs(300)),
             timing: Timing {
+                // Measured while running, never configured.
+                clock_lead: Duration::ZERO,
                 quiet_period: from.duration("engine.quiet_period", secs(1)..=secs(DAY)),
                 commit_delay: from.duration("engine.commit_delay", secs(0)..=secs(60)),
                 absence_looks: from.number("engine.absence_looks", 2..=20),

@@ -43,7 +43,7 @@ fn refused(d: &Deployment) -> Option<String> {
 /// Phases that never give up by deadline call a person instead.
 fn too_long(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
     let waits = match &d.phase {
-        Phase::Committing { .. } => timing.quiet_period,
+        Phase::Committing { .. } => timing.quiet(),
         Phase::RollingBack { .. } => timing.half_quiet(),
         Phase::Retiring => Duration::ZERO,
         Phase::Pending

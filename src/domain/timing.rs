@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Timing {
     /// Twice as long as a signed request lives: what was signed in its first half is dead at its end.
     pub quiet_period: Duration,
+    /// How far our clock runs ahead of the provider's: what we sign lives longer by that much.
+    pub clock_lead: Duration,
     /// The base is written no sooner than this after the record entered `committing`.
     pub commit_delay: Duration,
     /// Absence is believed after this many looks …
@@ -27,6 +29,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             quiet_period: Duration::from_secs(600),
+            clock_lead: Duration::ZERO,
             commit_delay: Duration::from_secs(2),
             absence_looks: 3,
             absence_spread: Duration::from_secs(2),
@@ -39,9 +42,15 @@ impl Default for Timing {
 }
 
 impl Timing {
+    /// The whole quiet period, our clock's lead added to each half.
+    #[must_use]
+    pub fn quiet(&self) -> Duration {
+        self.half_quiet().saturating_mul(2)
+    }
+
     /// How long a signed request may still land.
     #[must_use]
     pub fn half_quiet(&self) -> Duration {
-        self.quiet_period / 2
+        (self.quiet_period / 2).saturating_add(self.clock_lead)
     }
 }

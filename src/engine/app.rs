@@ -28,6 +28,7 @@ use crate::domain::{
     ids::{DeploymentId, Image, Target},
     plan::{self, Inputs, Plan},
     survey::{FieldFault, Survey},
+    timing::Timing,
 };
 
 /// Store, cloud and lane, put together.
@@ -141,7 +142,8 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
             Checked::Fine(..) => {}
         }
         let new = wanted.into_new(DeploymentId::new(Uuid::now_v7()), &by, Timestamp::now());
-        match self.store.insert(new, self.settings.timing.half_quiet()).await? {
+        let timing = Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing };
+        match self.store.insert(new, timing.half_quiet()).await? {
             Inserted::Created(created) => Ok(Created::New(Box::new(created.deployment))),
             Inserted::NotDeclared => Err(Trouble::NotFound("service/environment")),
             Inserted::InProgress(running) => Err(Trouble::InProgress(running)),

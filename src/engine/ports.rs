@@ -343,6 +343,8 @@ pub struct Fault {
 
 /// The provider. AWS in production, memory in tests.
 pub trait Cloud: Send + Sync + 'static {
+    /// How far our clock runs ahead of the provider's, as far as its answers told; zero when it runs behind.
+    fn clock_lead(&self) -> Duration;
     /// Faults in a declaration that show without a look: references of the wrong form, another region.
     fn shape(&self, declaration: &Declaration) -> Vec<FieldFault>;
     /// Looks at everything a plan needs; changes nothing. Ends by `deadline`.

@@ -24,6 +24,7 @@ use crate::domain::{
     observation::{Known, Observation},
     phase::Phase,
     retry, time,
+    timing::Timing,
 };
 
 /// Works on deployments for one replica.
@@ -53,8 +54,9 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         self.add_reserved(&claim.deployment, &mut o).await?;
 
         let now = Timestamp::now();
-        let d = claim.deployment.clone().having_seen(&o, &self.settings.timing, now);
-        let decision = decide(&d, &o, &self.settings.timing, now);
+        let timing = Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing };
+        let d = claim.deployment.clone().having_seen(&o, &timing, now);
+        let decision = decide(&d, &o, &timing, now);
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
         let left = match decision {
             Decision::Act(action) => self.act(&claim, d, &action, lease_ends).await?,

@@ -71,19 +71,17 @@ impl AwsCloud {
         Self { regions, clock, marks: Marks::default(), installation: installation.into() }
     }
 
-    /// How far our clock is ahead of AWS's, by its answers of the last minutes; zero when it is behind or nothing was asked
-    /// yet. To be added to the quiet period.
-    #[must_use]
-    pub fn clock_lead(&self) -> Duration {
-        self.clock.lead()
-    }
-
     fn clients(&self, region: &str) -> Clients {
         self.regions.of(region)
     }
 }
 
 impl Cloud for AwsCloud {
+    /// By AWS's answers of the last minutes.
+    fn clock_lead(&self) -> Duration {
+        self.clock.lead()
+    }
+
     fn shape(&self, declaration: &Declaration) -> Vec<FieldFault> {
         shape::faults(declaration)
     }

@@ -21,7 +21,7 @@ pub(super) fn committing(
     quiet_since: Option<Timestamp>,
 ) -> Decision {
     if let Some(since) = quiet_since {
-        let over = time::after(since, timing.quiet_period);
+        let over = time::after(since, timing.quiet());
         // The overlay must still stand and the base still be green at the very look that ends the quiet period.
         return if now >= over && settled(o) {
             Decision::advance(d.entering(Phase::Retiring, now))

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cutover::{
@@ -309,6 +309,10 @@ impl World {
 }
 
 impl Cloud for FakeCloud {
+    fn clock_lead(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn shape(&self, _declaration: &Declaration) -> Vec<FieldFault> {
         Vec::new()
     }
