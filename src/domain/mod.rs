@@ -24,6 +24,7 @@ pub mod plan;
 pub mod retry;
 #[cfg(test)]
 mod sample;
+pub mod spec;
 pub mod survey;
 pub mod time;
 pub mod timing;
