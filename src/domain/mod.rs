@@ -12,6 +12,7 @@ pub mod decide;
 pub mod declaration;
 pub mod deployment;
 pub mod event;
+pub mod forecast;
 pub mod health;
 pub mod ids;
 pub mod lane;
