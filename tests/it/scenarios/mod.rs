@@ -1,3 +1,4 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
 mod engine;
+mod region;

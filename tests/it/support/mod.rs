@@ -3,3 +3,4 @@
 pub mod fake_cloud;
 pub mod house;
 pub mod memory;
+pub mod region;

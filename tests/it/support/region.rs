@@ -1,0 +1,134 @@
+//! A pocket region with one service on it, a load generator, and the AWS adapter that reaches it.
+
+use std::time::{Duration, Instant};
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_elasticloadbalancingv2::config::{Credentials, SharedCredentialsProvider};
+use cutover::{
+    cloud::aws::{AwsCloud, AwsSettings},
+    domain::{
+        declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage as Step, Strategy},
+        ids::{GroupName, RouteRef, SlotRef},
+        time::BakeTime,
+        weight::Weight,
+    },
+};
+use cutover_sim::{
+    Sim,
+    load::{Load, Plan, Route},
+    options::{Clocks, Options},
+    scenario::{Stage, Staged},
+};
+
+/// How long a story waits for one thing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A region at a hundredth of AWS's pace with one staged service.
+pub struct Scene {
+    pub sim: Sim,
+    pub staged: Staged,
+}
+
+impl Scene {
+    pub async fn new(stage: &Stage) -> Self {
+        // Boot 0.4 s, propagation up to 0.05 s, health checks every 0.1 s, draining 0.3 s.
+        let options = Options {
+            scale: 0.01,
+            clocks: Clocks { signature_life: Duration::from_secs(300), ..Clocks::default() },
+            ..Options::default()
+        };
+        let sim = Sim::start(options).await.expect("a free port on loopback");
+        let staged = sim.stage(stage).expect("a stage as this file makes them");
+        let scene = Self { sim, staged };
+        scene.until("blue serves", || scene.healthy(scene.blue()) >= 2).await;
+        scene
+    }
+
+    pub fn blue(&self) -> &str {
+        self.staged.services[0].blue.as_deref().unwrap_or_default()
+    }
+
+    /// Healthy servers of a group.
+    pub fn healthy(&self, group: &str) -> usize {
+        let region = self.sim.shared().now();
+        let mine = |id: &String| region.instances.get(id).is_some_and(|instance| instance.group == group);
+        let targets = region.target_groups.values().flat_map(|slot| slot.targets.values());
+        targets.filter(|target| mine(&target.instance) && target.state == cutover_sim::model::TargetState::Healthy).count()
+    }
+
+    pub fn groups(&self) -> Vec<String> {
+        self.sim.shared().now().groups.keys().cloned().collect()
+    }
+
+    /// Rules that are not the service's own.
+    pub fn extra_rules(&self) -> usize {
+        let region = self.sim.shared().now();
+        region.rules.keys().filter(|arn| !self.staged.services[0].routes.contains(arn)).count()
+    }
+
+    /// Waits for the thing itself.
+    pub async fn until(&self, what: &str, there: impl Fn() -> bool) {
+        let started = Instant::now();
+        let mut news = self.sim.shared().subscribe();
+        while !there() {
+            assert!(started.elapsed() < PATIENCE, "{what} never came: {:#?}", self.sim.shared().now().groups);
+            let _ = tokio::time::timeout(Duration::from_millis(50), news.changed()).await;
+        }
+    }
+
+    /// Requests on every route, kept-alive and fresh connections mixed.
+    pub fn load(&self, per_second: u32) -> Load {
+        let service = &self.staged.services[0];
+        let region = self.sim.shared().now();
+        let addresses: Vec<_> = service.listeners.iter().filter_map(|arn| region.listeners.get(arn)?.address).collect();
+        let paths = (0..service.routes.len()).map(|i| if i == 0 { "/".to_owned() } else { format!("/part-{i}/x") });
+        let routes = paths.flat_map(|path| addresses.iter().map(move |address| (path.clone(), *address)));
+        let routes = routes.map(|(path, address)| Route { address, host: service.host.clone(), path }).collect();
+        Load::start(Plan {
+            requests_per_second: per_second,
+            routes,
+            fresh_share: 0.2,
+            sessions: 0,
+            timeout: Duration::from_secs(5),
+            seed: 1,
+        })
+    }
+
+    /// The adapter, as `serve` makes it, with credentials that the region does not check.
+    pub fn cloud(&self) -> AwsCloud {
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(self.sim.endpoint())
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("AKIATEST", "secret", None, None, "test")))
+            .build();
+        AwsCloud::with(&config, &AwsSettings::default(), "01900000-0000-7000-8000-000000000000")
+    }
+
+    pub fn image(&self, version: &str) -> &str {
+        &self.staged.images[version]
+    }
+
+    pub fn declaration(&self, weights: &[(u16, BakeTime)], bake_time: BakeTime) -> Declaration {
+        let service = &self.staged.services[0];
+        let stages =
+            weights.iter().map(|(w, bake_time)| Step { weight: Weight::from_permille(*w).unwrap(), bake_time: *bake_time });
+        Declaration {
+            provider: Provider::Aws { region: "eu-west-1".to_owned() },
+            routes: service.routes.iter().map(RouteRef::new).collect(),
+            slots: service.slots.iter().map(|slot| SlotRef::new(&slot[0])).collect(),
+            blue: service.blue.as_ref().map(GroupName::new),
+            server_group: ServerGroupSpec {
+                launch_template: LaunchTemplate { id: service.launch_template.clone(), version: 1 },
+                subnets: vec!["subnet-1".to_owned()],
+                capacity: Capacity::MatchBlue,
+                min: 1,
+                max: 10,
+                instance_types: Vec::new(),
+                health_check_grace: Duration::from_secs(60),
+                tags: std::collections::BTreeMap::new(),
+            },
+            strategy: Strategy { stages: stages.collect(), bake_time, deadlines: Deadlines::default() },
+        }
+    }
+}
