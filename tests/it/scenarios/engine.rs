@@ -76,8 +76,10 @@ async fn the_next_deployment_takes_the_other_slot_back() {
     assert_eq!(house.cloud.world().group_names(), ["web-prod-v002"]);
 }
 
+type WayPoint = (&'static str, fn(&Deployment) -> bool);
+
 /// Every phase in which going back is legal, as a story gets there.
-fn way_points() -> Vec<(&'static str, fn(&Deployment) -> bool)> {
+fn way_points() -> Vec<WayPoint> {
     vec![
         ("pending", |d| d.phase == Phase::Pending),
         ("provisioning", |d| d.phase == Phase::Provisioning),
