@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::{
     ports::{Cloud, Settled, Store},
     tick::Worker,
+    turns::Turns,
 };
 
 /// When the driver last looked for due work.
@@ -49,11 +50,11 @@ impl Pulse {
 /// Returns within a lease: no tick outlives its own.
 pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pulse>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(worker.settings.concurrency_max));
-    let ticks = TaskTracker::new();
+    let (ticks, turns) = (TaskTracker::new(), Turns::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            idle = start_due(&worker, &slots, &ticks) => {
+            idle = start_due(&worker, &slots, &ticks, &turns) => {
                 pulse.beat();
                 if let Some(at_most) = idle {
                     tokio::select! {
@@ -78,6 +79,7 @@ async fn start_due<S: Store, C: Cloud>(
     worker: &Arc<Worker<S, C>>,
     slots: &Arc<Semaphore>,
     ticks: &TaskTracker,
+    turns: &Turns,
 ) -> Option<Duration> {
     let settings = &worker.settings;
     let free = slots.available_permits();
@@ -101,9 +103,10 @@ async fn start_due<S: Store, C: Cloud>(
     }
     for claim in claims {
         let Ok(permit) = slots.clone().acquire_owned().await else { return None };
-        let worker = worker.clone();
+        let (worker, turns) = (worker.clone(), turns.clone());
         ticks.spawn(async move {
             let id = claim.deployment.id;
+            let _turn = turns.take(id).await;
             match worker.tick(claim).await {
                 Ok(Settled::Stored) => {}
                 Ok(Settled::Lost) => debug!(deployment = %id, "somebody wrote in between; looking again"),

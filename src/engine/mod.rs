@@ -11,3 +11,4 @@ pub mod ports;
 pub mod settings;
 mod steps;
 pub mod tick;
+mod turns;
