@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on fails where it stands")]
 
+mod contract;
 mod scenarios;
 mod support;

@@ -15,6 +15,7 @@ use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures::future::BoxFuture;
 
 use super::{
     clock::ClockLead,
@@ -119,31 +120,33 @@ impl Regions {
 }
 
 impl Clients {
-    /// Looks, and ends by `deadline`.
-    pub(super) async fn look<T, E>(
+    /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.
+    pub(super) fn look<'c, T, E>(
         &self,
         operation: &'static str,
         deadline: Instant,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, Fault>
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
+    ) -> BoxFuture<'c, Result<T, Fault>>
     where
+        T: 'c,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        within(operation, self.limits.look, deadline, call).await
+        Box::pin(within(operation, self.limits.look, deadline, call))
     }
 
     /// Changes, once. The call that `call` makes must be given the `SendBefore`: without it the fence lets nothing through.
-    pub(super) async fn change<T, E, F>(
+    pub(super) fn change<'c, T, E, F>(
         &self,
         operation: &'static str,
         deadline: Instant,
         call: impl FnOnce(SendBefore) -> F,
-    ) -> Result<T, Fault>
+    ) -> BoxFuture<'c, Result<T, Fault>>
     where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        T: 'c,
         E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
     {
-        within(operation, self.limits.change, deadline, call(SendBefore(deadline))).await
+        Box::pin(within(operation, self.limits.change, deadline, call(SendBefore(deadline))))
     }
 }
 

@@ -110,6 +110,8 @@ fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
         | "ServiceUnavailable"
         | "Unavailable"
         | "RequestTimeout" => FaultKind::Transient,
+        // A group on its way out takes no changes; once it is gone it is missing.
+        "ValidationError" if message.contains("pending delete") => FaultKind::Transient,
         // Auto Scaling says of a group that is not there: ValidationError, "… name not found".
         "ValidationError" if message.contains("not found") => FaultKind::Missing,
         code if code.ends_with("NotFound") || code.ends_with("NotFoundException") => FaultKind::Missing,
@@ -171,6 +173,7 @@ mod tests {
         assert_eq!(kind("AlreadyExists"), FaultKind::Rejected);
         assert_eq!(kind("TooManyRules"), FaultKind::Rejected);
         assert_eq!(kind_of("ValidationError", "AutoScalingGroup name not found - no such", Some(400)), FaultKind::Missing);
+        assert_eq!(kind_of("ValidationError", "AutoScalingGroup web is pending delete", Some(400)), FaultKind::Transient);
         assert_eq!(kind_of("ValidationError", "Max size is below min", Some(400)), FaultKind::Rejected);
         assert_eq!(kind_of("SomethingNew", "", Some(503)), FaultKind::Transient);
     }

@@ -1,0 +1,3 @@
+//! One suite per port, run on everything that stands behind it.
+
+mod cloud;
