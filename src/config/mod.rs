@@ -14,13 +14,20 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::domain::{time::show_duration, timing::Timing};
+use crate::{
+    cloud::aws::AwsSettings,
+    domain::{time::show_duration, timing::Timing},
+    engine::settings::EngineSettings,
+    store::StoreSettings,
+};
 
 use reader::Reader;
 pub use reader::{DEFAULTS, Fault};
 
 /// AWS accepts a signed request for 5 minutes; the quiet period is twice that.
 const QUIET_PERIOD_SAFE: Duration = Duration::from_secs(600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything `cutover serve` can be told.
 #[derive(Debug, Clone)]
@@ -29,8 +36,8 @@ pub struct Config {
     /// `None`: the place that suits the user who starts it.
     pub state_dir: Option<PathBuf>,
     pub database: Database,
-    pub engine: Engine,
-    pub aws: Aws,
+    pub engine: EngineSettings,
+    pub aws: AwsSettings,
     pub http: Http,
     pub log: Log,
     /// Accepted, but somebody should know.
@@ -47,22 +54,8 @@ pub struct Database {
     pub connections_max: u32,
     pub rollback_connections_max: u32,
     pub statement_timeout: Duration,
+    pub rollback_statement_timeout: Duration,
     pub acquire_timeout: Duration,
-}
-
-/// The engine.
-#[derive(Debug, Clone)]
-pub struct Engine {
-    pub lease: Duration,
-    pub timing: Timing,
-    pub concurrency_max: usize,
-}
-
-/// Calls to AWS.
-#[derive(Debug, Clone)]
-pub struct Aws {
-    pub connect_timeout: Duration,
-    pub call_timeout: Duration,
 }
 
 /// The HTTP edge.
@@ -146,7 +139,7 @@ impl Config {
             "an address and a port, such as \"127.0.0.1:8080\"",
             SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         );
-        let engine = Engine::read(from);
+        let engine = engine(from);
         let mut warnings = Vec::new();
         if engine.timing.quiet_period < QUIET_PERIOD_SAFE {
             warnings.push(format!(
@@ -163,11 +156,13 @@ impl Config {
             listen,
             state_dir: from.optional("state_dir").map(PathBuf::from),
             database,
-            engine,
-            aws: Aws {
+            aws: AwsSettings {
+                region: from.text("aws.region"),
                 connect_timeout: from.duration("aws.connect_timeout", ms(100)..=secs(30)),
-                call_timeout: from.duration("aws.call_timeout", ms(500)..=secs(60)),
+                look_timeout: engine.look_timeout.max(engine.survey_timeout),
+                change_timeout: engine.act_timeout,
             },
+            engine,
             http: Http {
                 body_max: from.number("http.body_max", 1024..=1024 * 1024),
                 header_timeout: from.duration("http.header_timeout", ms(100)..=secs(60)),
@@ -185,6 +180,19 @@ impl Config {
 }
 
 impl Database {
+    /// What the store is opened with, on the configured database or on the embedded one at `url`.
+    #[must_use]
+    pub fn store(&self, url: SecretString) -> StoreSettings {
+        StoreSettings {
+            url,
+            connections_max: self.connections_max,
+            lane_connections_max: self.rollback_connections_max,
+            acquire_timeout: self.acquire_timeout,
+            statement_timeout: self.statement_timeout,
+            lane_statement_timeout: self.rollback_statement_timeout,
+        }
+    }
+
     fn read(from: &mut Reader) -> Self {
         let url = from.optional("database.url");
         if url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
@@ -196,34 +204,61 @@ impl Database {
             connections_max: from.number("database.connections_max", 2..=200),
             rollback_connections_max: from.number("database.rollback_connections_max", 1..=50),
             statement_timeout: from.duration("database.statement_timeout", ms(100)..=secs(60)),
+            rollback_statement_timeout: from.duration("database.rollback_statement_timeout", ms(100)..=secs(10)),
             acquire_timeout: from.duration("database.acquire_timeout", ms(100)..=secs(60)),
         }
     }
 }
 
-impl Engine {
-    fn read(from: &mut Reader) -> Self {
-        const DAY: u64 = 24 * 3600;
-        let engine = Self {
-            lease: from.duration("engine.lease", secs(2)..=secs(300)),
-            timing: Timing {
-                // Measured while running, never configured.
-                clock_lead: Duration::ZERO,
-                quiet_period: from.duration("engine.quiet_period", secs(1)..=secs(DAY)),
-                commit_delay: from.duration("engine.commit_delay", secs(0)..=secs(60)),
-                absence_looks: from.number("engine.absence_looks", 2..=20),
-                absence_spread: from.duration("engine.absence_spread", ms(100)..=secs(60)),
-                health_patience: from.duration("engine.health_patience", secs(1)..=secs(3600)),
-                attention_after: from.duration("engine.attention_after", secs(10)..=secs(DAY)),
-                look_every: from.duration("engine.look_every", ms(50)..=secs(60)),
-                watch_every: from.duration("engine.watch_every", ms(50)..=secs(300)),
-            },
-            concurrency_max: from.number("engine.concurrency_max", 1..=1000),
-        };
-        if engine.timing.watch_every < engine.timing.look_every {
-            from.wrong("engine.watch_every", "must not be shorter than engine.look_every");
-        }
-        engine
+fn timing(from: &mut Reader) -> Timing {
+    Timing {
+        // Measured while running, never configured.
+        clock_lead: Duration::ZERO,
+        quiet_period: from.duration("engine.quiet_period", secs(1)..=DAY),
+        commit_delay: from.duration("engine.commit_delay", secs(0)..=secs(60)),
+        absence_looks: from.number("engine.absence_looks", 2..=20),
+        absence_spread: from.duration("engine.absence_spread", ms(100)..=secs(60)),
+        health_patience: from.duration("engine.health_patience", secs(1)..=secs(3600)),
+        attention_after: from.duration("engine.attention_after", secs(10)..=DAY),
+        look_every: from.duration("engine.look_every", ms(50)..=secs(60)),
+        watch_every: from.duration("engine.watch_every", ms(50)..=secs(300)),
+    }
+}
+
+fn engine(from: &mut Reader) -> EngineSettings {
+    let timing = timing(from);
+    let engine = EngineSettings {
+        timing,
+        lease: from.duration("engine.lease", secs(1)..=secs(300)),
+        lease_margin: from.duration("engine.lease_margin", ms(50)..=secs(60)),
+        look_timeout: from.duration("engine.look_timeout", ms(100)..=secs(60)),
+        act_timeout: from.duration("engine.act_timeout", ms(100)..=secs(60)),
+        concurrency_max: from.number("engine.concurrency_max", 1..=1000),
+        poll_every: from.duration("engine.poll_every", ms(100)..=secs(60)),
+        confirm_every: from.duration("engine.confirm_every", ms(50)..=secs(5)),
+        bundles_max: from.number("engine.bundles_max", 1..=100_000),
+        // A lane that still tries half a quiet period later could meet the next deployment.
+        rollback_tries_for: from.duration("engine.rollback_tries_for", ms(100)..=secs(9)).min(timing.half_quiet().mul_f64(0.9)),
+        survey_timeout: from.duration("engine.survey_timeout", ms(100)..=secs(10)),
+        rollback_repeats_for: from.duration("engine.rollback_repeats_for", secs(1)..=DAY),
+    };
+    if from.is_sound() {
+        hold_together(&engine, from);
+    }
+    engine
+}
+
+/// Keys that are fine one by one and wrong together.
+fn hold_together(engine: &EngineSettings, from: &mut Reader) {
+    let timing = &engine.timing;
+    if timing.watch_every < timing.look_every {
+        from.wrong("engine.watch_every", "must not be shorter than engine.look_every");
+    }
+    if engine.lease < engine.look_timeout + engine.act_timeout + engine.lease_margin {
+        from.wrong("engine.lease", "must be at least engine.look_timeout, act_timeout and lease_margin together");
+    }
+    if engine.act_timeout >= timing.half_quiet() {
+        from.wrong("engine.act_timeout", "must be shorter than half of engine.quiet_period");
     }
 }
 

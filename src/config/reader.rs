@@ -175,6 +175,11 @@ impl Reader {
         })
     }
 
+    /// Whether nothing has been wrong so far: keys are held against each other only then.
+    pub(super) fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     /// Whether a file, the environment or a flag set it.
     pub(super) fn is_given(&self, key: &str) -> bool {
         self.settings.get(key).is_some_and(|setting| setting.given)

@@ -20,10 +20,14 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 #[test]
 fn the_reference_is_valid_and_says_what_the_domain_says() {
     let config = Config::load(Sources::default()).unwrap();
-    assert_eq!(config.engine.timing, Timing::default());
+    assert_eq!(config.engine, EngineSettings::default());
     assert_eq!(config.warnings, Vec::<String>::new());
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert!(config.database.url.is_none() && config.state_dir.is_none());
+
+    let store = config.database.store(SecretString::from("postgres://db"));
+    assert_eq!(format!("{store:?}"), format!("{:?}", StoreSettings::new(SecretString::from("postgres://db"))));
+    assert_eq!(format!("{:?}", config.aws), format!("{:?}", AwsSettings::default()));
 }
 
 #[test]
@@ -122,6 +126,15 @@ fn a_short_quiet_period_is_accepted_with_a_warning() {
     let config = Config::load(environment(&[("CUTOVER__ENGINE__QUIET_PERIOD", "20s")])).unwrap();
     assert_eq!(config.engine.timing.quiet_period, secs(20));
     assert!(config.warnings[0].contains("engine.quiet_period is 20s"), "{:?}", config.warnings);
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_faults() {
+    let variables =
+        [("CUTOVER__ENGINE__LEASE", "5s"), ("CUTOVER__ENGINE__QUIET_PERIOD", "4s"), ("CUTOVER__ENGINE__LOOK_EVERY", "10s")];
+    let faults = Config::load(environment(&variables)).unwrap_err();
+    let named: Vec<_> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(named, ["engine.watch_every", "engine.lease", "engine.act_timeout"], "{faults}");
 }
 
 #[test]
