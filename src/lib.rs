@@ -2,6 +2,7 @@
 //!
 //! Arrows run one way: `domain` <- `engine` <- `store`, `cloud`; `http` -> `engine`; `cli::serve` builds everything.
 
+pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod domain;

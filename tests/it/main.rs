@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on fails where it stands")]
 
+mod cli;
 mod contract;
 mod scenarios;
 mod support;

@@ -1,0 +1,264 @@
+//! One function a command: call, print, exit.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    api::{Again, Answer, Api, Call, Trouble},
+    args::{self, Back, Command, Connection, Deploy, Limits, Pair, Steer, Target, To},
+    connect,
+    exit::{Exit, Failure},
+    follow::{self, Followed},
+    render,
+    resource::{Page, Resource},
+};
+
+/// How long reading and repeatable commands are tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a rollback is tried, unless told otherwise: at 3 a.m. nobody wants to press the key again.
+const ROLLBACK_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries of a rollback that was taken on but not accepted by the load balancer yet.
+const ROLLBACK_PAUSE: Duration = Duration::from_millis(200);
+
+pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, Failure> {
+    match command {
+        Command::Deploy(args) => deploy(args, followed).await,
+        Command::Status(args) => status(args).await,
+        Command::Wait(args) => {
+            let api = connect(&args.connection)?;
+            let id = resolve(&api, &args.target).await?.view.id;
+            wait(&api, &id, &args.limits, &args.connection, followed).await
+        }
+        Command::Rollback(args) => rollback(args, followed).await,
+        Command::Cancel(args) => cancel(args, followed).await,
+        Command::Promote(args) => {
+            let to = match args.to {
+                To::Next => "next",
+                To::Full => "full",
+            };
+            // Once received, a second promote would skip a second stage.
+            steer(&args.steer, "promote", json!({"to": to}), Again::UnlessReceived(PATIENCE)).await
+        }
+        Command::Pause(args) => steer(&args, "pause", json!({}), Again::For(PATIENCE)).await,
+        Command::Resume(args) => steer(&args, "resume", json!({}), Again::For(PATIENCE)).await,
+        Command::Weight(args) => steer(&args.steer, "weight", json!({"green": args.green}), Again::For(PATIENCE)).await,
+    }
+}
+
+async fn deploy(args: Deploy, followed: &Followed) -> Result<Exit, Failure> {
+    let api = connect(&args.connection)?;
+    let output = args.connection.output;
+    let mut body = json!({"image": args.image});
+    put(&mut body, "version", args.version.as_ref());
+    put(&mut body, "reason", args.reason.as_ref());
+    let path = format!("{}/deployments{}", args.target.path(), if args.dry_run { "?dry_run=true" } else { "" });
+    let answer = match api.call(Call::send(Method::POST, &path, &body), Again::For(PATIENCE)).await {
+        Ok(answer) => answer,
+        // An earlier try was received and its answer lost: what runs now may be what it began.
+        Err(Trouble::Refused { status: 409, problem, repeated: true }) => {
+            match begun_by_us(&api, &args, problem.deployment.as_ref().map(|link| link.id.as_str())).await? {
+                Some(answer) => answer,
+                None => return Err(Trouble::Refused { status: 409, problem, repeated: true }.into()),
+            }
+        }
+        Err(trouble) => return Err(trouble.into()),
+    };
+    if args.dry_run {
+        render::plan(&answer.body, output);
+        return Ok(Exit::Done);
+    }
+    if answer.body.get("outcome").and_then(Value::as_str) == Some("noop") {
+        render::say(&format!("{} runs {} already: nothing to do", args.target, args.image));
+        if output == args::Output::Json {
+            render::json(&answer.body);
+        }
+        return Ok(Exit::Done);
+    }
+    let created = Resource::read(answer.body)?;
+    render::say(&format!("{} created: {}", created.view.name(), created.view.id));
+    say_how_to_go_back(&api, &args.target);
+    if !args.waiting.wait {
+        render::resource(&created, output);
+        return Ok(Exit::Done);
+    }
+    wait(&api, &created.view.id, &args.waiting.limits, &args.connection, followed).await
+}
+
+/// The running deployment, if it is what this command asked for.
+async fn begun_by_us(api: &Api, args: &Deploy, running: Option<&str>) -> Result<Option<Answer>, Failure> {
+    let Some(id) = running else { return Ok(None) };
+    let path = format!("v1/deployments/{id}");
+    let answer = api.call(Call::get(&path), Again::For(PATIENCE)).await?;
+    let found = Resource::read(answer.body.clone())?.view;
+    let ours = found.image == args.image && found.version == args.version && found.reason == args.reason;
+    Ok(ours.then_some(answer))
+}
+
+fn say_how_to_go_back(api: &Api, target: &Pair) {
+    render::say(&format!("to go back:  cutover rollback {target} --reason WHY"));
+    render::say(&format!(
+        "        or:  curl -fsS -X POST {}{}/rollback -H \"Authorization: Bearer $CUTOVER_TOKEN\" --json '{{\"reason\":\"WHY\"}}'",
+        api.base(),
+        target.path()
+    ));
+}
+
+async fn status(args: args::Status) -> Result<Exit, Failure> {
+    let api = connect(&args.connection)?;
+    let found = resolve(&api, &args.target).await?;
+    render::resource(&found, args.connection.output);
+    Ok(Exit::Done)
+}
+
+async fn wait(api: &Api, id: &str, limits: &Limits, connection: &Connection, followed: &Followed) -> Result<Exit, Failure> {
+    followed.set(id);
+    let resource = within(limits, follow::follow(api, id, limits), followed).await?;
+    render::resource(&resource, connection.output);
+    let exit = follow::verdict(&resource.view, limits.until);
+    let d = &resource.view;
+    match exit {
+        Exit::RolledBack => render::say(&format!("{} ended {}: users are on the old version", d.name(), d.status)),
+        Exit::NeedsPerson => {
+            let why = d.attention.as_deref().unwrap_or("it failed");
+            render::say(&format!("{} needs a person: {why}", d.name()));
+        }
+        Exit::Rejected => render::say(&format!("{} was refused before anything was changed", d.name())),
+        _ => {}
+    }
+    Ok(exit)
+}
+
+async fn within<T>(limits: &Limits, work: impl Future<Output = Result<T, Failure>>, followed: &Followed) -> Result<T, Failure> {
+    match limits.timeout {
+        None => work.await,
+        Some(timeout) => tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            Err(Failure::new(Exit::Timeout, format!("the time given by --timeout is over; {}", followed.way_back())))
+        }),
+    }
+}
+
+async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Failure> {
+    let Back { steer, waiting } = &args.back;
+    let api = connect(&steer.connection)?;
+    let path = match &steer.target {
+        Target::Pair(pair) => format!("{}/rollback", pair.path()),
+        Target::Deployment(id) => format!("v1/deployments/{id}/rollback"),
+    };
+    let mut body = json!({});
+    put(&mut body, "reason", steer.reason.as_ref());
+    if args.dry_run {
+        let path = format!("{path}?dry_run=true");
+        let answer = api.call(Call::send(Method::POST, &path, &body), Again::For(PATIENCE)).await?;
+        render::plan(&answer.body, steer.connection.output);
+        return Ok(Exit::Done);
+    }
+    let began = Instant::now();
+    let resource = until_accepted(&api, &path, &body, waiting.limits.timeout.unwrap_or(ROLLBACK_PATIENCE)).await?;
+    let d = &resource.view;
+    let mode = d.mode.as_deref().unwrap_or("instant");
+    render::say(&format!("{}: rollback accepted after {} ms ({mode})", d.name(), began.elapsed().as_millis()));
+    went_back(&api, resource, &args.back, followed).await
+}
+
+/// Asks until the load balancer has accepted the way back. Every answer but a refusal is a reason to ask again.
+async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration) -> Result<Resource, Failure> {
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let answer = api.call(Call::send(Method::POST, path, body), Again::For(left)).await?;
+        let accepted_only = answer.accepted_only;
+        let resource = Resource::read(answer.body)?;
+        let redeploy = resource.view.mode.as_deref() == Some("redeploy");
+        if !accepted_only || redeploy {
+            return Ok(resource);
+        }
+        if Instant::now() + ROLLBACK_PAUSE >= until {
+            let (name, id) = (resource.view.name(), resource.view.id);
+            let said = format!(
+                "{name}: the rollback is recorded and the service goes on with it, but the load balancer has not accepted it yet; \
+                 come back with: cutover wait {id}"
+            );
+            return Err(Failure::new(Exit::Timeout, said));
+        }
+        render::say("the rollback is recorded; the load balancer has not accepted it yet, asking again");
+        tokio::time::sleep(ROLLBACK_PAUSE).await;
+    }
+}
+
+async fn cancel(args: Back, followed: &Followed) -> Result<Exit, Failure> {
+    let api = connect(&args.steer.connection)?;
+    let (resource, _) = command(&api, &args.steer, "cancel", json!({}), Again::For(PATIENCE)).await?;
+    went_back(&api, resource, &args, followed).await
+}
+
+/// A way back that was asked for: reaching it is success.
+async fn went_back(api: &Api, resource: Resource, args: &Back, followed: &Followed) -> Result<Exit, Failure> {
+    let output = args.steer.connection.output;
+    if !args.waiting.wait {
+        render::resource(&resource, output);
+        return Ok(Exit::Done);
+    }
+    let limits = &args.waiting.limits;
+    followed.set(&resource.view.id);
+    let ended = within(limits, follow::follow(api, &resource.view.id, limits), followed).await?;
+    render::resource(&ended, output);
+    match follow::verdict(&ended.view, limits.until) {
+        Exit::RolledBack => Ok(Exit::Done),
+        exit => Ok(exit),
+    }
+}
+
+async fn steer(args: &Steer, name: &str, body: Value, again: Again) -> Result<Exit, Failure> {
+    let api = connect(&args.connection)?;
+    let (resource, changed) = command(&api, args, name, body, again).await?;
+    if !changed {
+        render::say("nothing to do: it is so already");
+    }
+    render::resource(&resource, args.connection.output);
+    Ok(Exit::Done)
+}
+
+/// Gives a command to the deployment; `true` where that changed something.
+async fn command(api: &Api, args: &Steer, name: &str, mut body: Value, again: Again) -> Result<(Resource, bool), Failure> {
+    let id = match &args.target {
+        Target::Deployment(id) => id.to_string(),
+        target @ Target::Pair(_) => resolve(api, target).await?.view.id,
+    };
+    put(&mut body, "reason", args.reason.as_ref());
+    let path = format!("v1/deployments/{id}/{name}");
+    let method = if name == "weight" { Method::PUT } else { Method::POST };
+    let answer = api.call(Call::send(method, &path, &body), again).await.map_err(|trouble| match trouble {
+        Trouble::Passing { said, received: true } if matches!(again, Again::UnlessReceived(_)) => {
+            let said = format!("{said}\n  it may have been done: look with cutover status {id} before you repeat it");
+            Failure::new(Exit::Error, said)
+        }
+        trouble => trouble.into(),
+    })?;
+    let changed = answer.accepted_only || answer.repeated;
+    Ok((Resource::read(answer.body)?, changed))
+}
+
+/// The deployment that a target means: the one named, or the newest.
+async fn resolve(api: &Api, target: &Target) -> Result<Resource, Failure> {
+    let path = match target {
+        Target::Deployment(id) => format!("v1/deployments/{id}"),
+        Target::Pair(pair) => format!("v1/deployments?service={}&environment={}&limit=1", pair.service, pair.environment),
+    };
+    let answer = api.call(Call::get(&path), Again::For(PATIENCE)).await?;
+    let Target::Pair(pair) = target else { return Resource::read(answer.body) };
+    let page: Page<Value> = serde_json::from_value(answer.body)
+        .map_err(|error| Failure::new(Exit::Error, format!("the answer is no list of deployments: {error}")))?;
+    match page.items.into_iter().next() {
+        Some(newest) => Resource::read(newest),
+        None => Err(Failure::new(Exit::Rejected, format!("{pair} has had no deployment yet"))),
+    }
+}
+
+fn put(body: &mut Value, key: &str, value: Option<&String>) {
+    if let Some(value) = value {
+        body[key] = json!(value);
+    }
+}

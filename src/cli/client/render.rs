@@ -1,0 +1,222 @@
+//! What is printed: the result on stdout, everything else on stderr. Colour is never used, so it can never be the only sign.
+
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write as _},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::Value;
+
+use super::{
+    args::Output,
+    resource::{Deployment, Event, Resource, Side},
+};
+
+const BAR: usize = 40;
+
+/// Prints a deployment as asked for.
+pub(super) fn resource(resource: &Resource, output: Output) {
+    match output {
+        Output::Json => json(&resource.raw),
+        Output::Table => out(&table(&resource.view, Timestamp::now())),
+        Output::Name => out(&format!("{}\n", resource.view.id)),
+    }
+}
+
+/// Prints what would be done.
+pub(super) fn plan(answer: &Value, output: Output) {
+    if output == Output::Json {
+        return json(answer);
+    }
+    let plan = answer.get("plan").unwrap_or(answer);
+    let items = |name: &str| plan.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let mut lines = String::new();
+    for (i, step) in items("steps").iter().enumerate() {
+        let (phase, action, detail) = (text(step, "phase"), text(step, "action"), text(step, "detail"));
+        let _ = writeln!(lines, "{:>3}  {phase:<13} {action:<18} {detail}", i + 1);
+    }
+    for (name, what) in [("warnings", "warning"), ("unknown", "could not be checked")] {
+        for item in items(name) {
+            let _ = writeln!(lines, "{what}: {}", item.as_str().unwrap_or_default());
+        }
+    }
+    lines.push_str("nothing was changed\n");
+    out(&lines);
+}
+
+/// Prints an answer as it came.
+pub(super) fn json(value: &Value) {
+    let text = serde_json::to_string_pretty(value).expect("a JSON value can be written as JSON");
+    out(&format!("{text}\n"));
+}
+
+/// Data. A reader that went away (`| head`) is no error of ours.
+fn out(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Chatter.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// One line of history: local time for a person at a terminal, the full moment in a log.
+pub(super) fn event(event: &Event) {
+    let at = if io::stderr().is_terminal() {
+        event.at.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+    } else {
+        format!("{:.3}", event.at)
+    };
+    say(&format!("{at} {}", event.message));
+}
+
+fn table(d: &Deployment, now: Timestamp) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{name:<10}{value}");
+        }
+    };
+    row(&d.name(), format!("   {}", headline(d, now)));
+    row("id", d.id.clone());
+    row("image", images(d));
+    row("by", by(d));
+    row("traffic", traffic(d));
+    row("stages", stages(d));
+    row("blue", d.blue.as_ref().map(side).unwrap_or_default());
+    row("green", d.green.as_ref().map(side).unwrap_or_default());
+    row("rollback", rollback(d));
+    for fault in d.refusals() {
+        row("refused", fault.to_string());
+    }
+    row("attention", d.attention.iter().map(|why| format!("⚠ {why}")).collect());
+    row("allowed", d.allowed_actions.join(", "));
+    text
+}
+
+fn headline(d: &Deployment, now: Timestamp) -> String {
+    let sign = match d.status.as_str() {
+        "succeeded" => "✔",
+        "rolled_back" | "cancelled" => "↩",
+        "failed" => "✖",
+        "paused" => "‖",
+        "pending" => "◌",
+        _ => "⟳",
+    };
+    let mut line = format!("{sign} {}", if d.ended() || d.status == "paused" { &d.status } else { &d.phase });
+    if d.status == "paused" {
+        let _ = write!(line, " in {}", d.phase);
+    }
+    if let Some(stage) = d.stage {
+        let _ = write!(line, "   stage {stage}/{}", d.stages.len());
+    }
+    if let Some(at) = d.next_change_at.filter(|at| *at > now && !d.ended()) {
+        let left = at.duration_since(now).as_secs();
+        let _ = write!(line, "   {:02}:{:02}:{:02} until the next step", left / 3600, left / 60 % 60, left % 60);
+    }
+    line
+}
+
+fn images(d: &Deployment) -> String {
+    let old =
+        d.blue.as_ref().and_then(|blue| blue.image.as_deref()).map(|image| format!("{image} (blue)  ->  ")).unwrap_or_default();
+    let version = d.version.iter().map(|version| format!("   version {version}")).collect::<String>();
+    format!("{old}{} (green){version}", d.image)
+}
+
+fn by(d: &Deployment) -> String {
+    format!("{}{}", d.created_by, d.reason.iter().map(|reason| format!("   {reason:?}")).collect::<String>())
+}
+
+fn percent(weight: f64) -> String {
+    format!("{weight}%")
+}
+
+fn traffic(d: &Deployment) -> String {
+    let shown = d.weight.observed.unwrap_or(d.weight.desired).clamp(0.0, 100.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 40")]
+    let green = (shown / 100.0 * 40.0).round() as usize;
+    let observed = d.weight.observed.map_or_else(|| "unknown".to_owned(), percent);
+    format!(
+        "blue {}{} green   desired {}  observed {observed}",
+        "█".repeat(BAR - green),
+        "░".repeat(green),
+        percent(d.weight.desired)
+    )
+}
+
+fn stages(d: &Deployment) -> String {
+    let shown = d.stages.iter().map(|stage| {
+        let sign = match stage.state.as_str() {
+            "done" => "✔",
+            "current" => "⟳",
+            _ => "•",
+        };
+        format!("{sign} {}", percent(stage.weight))
+    });
+    shown.collect::<Vec<_>>().join("   ")
+}
+
+fn side(side: &Side) -> String {
+    let group = side.server_group.as_deref().unwrap_or("no group yet");
+    let servers = side.servers.as_ref().map(|servers| {
+        let healthy = servers.healthy.map_or_else(|| "?".to_owned(), |healthy| healthy.to_string());
+        format!("   {healthy}/{} healthy", servers.desired)
+    });
+    format!("{group}{}", servers.unwrap_or_default())
+}
+
+fn rollback(d: &Deployment) -> String {
+    let Some(back) = &d.rollback else { return String::new() };
+    let mut line = format!("{} by {}", back.trigger, back.by);
+    if let Some(reason) = &back.reason {
+        let _ = write!(line, " {reason:?}");
+    }
+    for (what, at) in [("accepted", back.accepted_at), ("seen on every route", back.observed_at)] {
+        if let Some(at) = at {
+            let took = at.duration_since(back.requested_at).as_millis();
+            let _ = write!(line, "   {what} after {took} ms");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_shows_what_a_person_at_night_asks() {
+        let raw = json!({
+            "id": "0193", "service": "web", "environment": "prod", "number": 42, "image": "ami-0bb2", "version": "8.3.0",
+            "reason": "release 8.3.0", "created_by": "ci", "ended_at": null, "status": "in_progress", "phase": "shifting",
+            "stage": 2, "stages": [
+                {"weight": 5, "state": "done"}, {"weight": 25, "state": "current"}, {"weight": 100, "state": "next"}],
+            "weight": {"desired": 25, "observed": 12.5}, "next_change_at": "2026-11-24T12:03:12Z",
+            "blue": {"server_group": "web-prod-v041", "image": "ami-0aa1", "servers": {"desired": 8, "in_service": 8, "healthy": 8}},
+            "green": {"server_group": "web-prod-v042", "image": "ami-0bb2", "servers": {"desired": 8, "in_service": 8, "healthy": null}},
+            "rollback": {"trigger": "manual", "by": "ada", "reason": "INC-1", "requested_at": "2026-11-24T12:00:00Z",
+                         "accepted_at": "2026-11-24T12:00:00.040Z", "observed_at": null, "mode": "instant"},
+            "attention": "launches fail", "allowed_actions": ["rollback", "promote"], "a_field_of_tomorrow": 1
+        });
+        let shown = table(&Resource::read(raw).unwrap().view, "2026-11-24T12:00:00Z".parse().unwrap());
+        let expected = "\
+web/prod #42   ⟳ shifting   stage 2/3   00:03:12 until the next step
+id        0193
+image     ami-0aa1 (blue)  ->  ami-0bb2 (green)   version 8.3.0
+by        ci   \"release 8.3.0\"
+traffic   blue ███████████████████████████████████░░░░░ green   desired 25%  observed 12.5%
+stages    ✔ 5%   ⟳ 25%   • 100%
+blue      web-prod-v041   8/8 healthy
+green     web-prod-v042   ?/8 healthy
+rollback  manual by ada \"INC-1\"   accepted after 40 ms
+attention ⚠ launches fail
+allowed   rollback, promote
+";
+        assert_eq!(shown, expected);
+    }
+}

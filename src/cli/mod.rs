@@ -1,0 +1,105 @@
+//! The command line: `serve` builds the service; the client commands only speak to it.
+
+pub mod client;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Faults, Sources};
+
+/// Immutable releases: a new server group from an image, traffic in stages, one call back
+#[derive(Debug, Parser)]
+#[command(name = "cutover", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Client(Box<client::args::Command>),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read the configuration as `serve` would and name every fault
+    Check(Settings),
+    /// Print every key with its default and what it means
+    Defaults,
+}
+
+/// Where the service's settings come from: file < environment (CUTOVER__SECTION__KEY) < flags.
+#[derive(Debug, Args)]
+struct Settings {
+    /// A TOML file; `cutover config defaults` prints all keys
+    #[arg(long, env = "CUTOVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the API answers (listen)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// postgres://…; without it an embedded Postgres runs (database.url)
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// What this replica keeps between restarts (state_dir)
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Config, Faults> {
+        let flags = [
+            ("listen", "--listen", self.listen),
+            ("database.url", "--database-url", self.database_url),
+            ("state_dir", "--state-dir", self.state_dir.map(|dir| dir.to_string_lossy().into_owned())),
+        ];
+        let flags = flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?))).collect();
+        // Lossy: a variable that is not UTF-8 is no setting of ours, or is named as a fault by its mangled value.
+        let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        let environment = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
+        Config::load(Sources { file: self.config, environment, flags })
+    }
+}
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Two providers may be compiled in by some dependency; rustls then panics at the first client unless one was chosen.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Config(ConfigCommand::Check(settings)) => check(settings),
+        Command::Config(ConfigCommand::Defaults) => {
+            print!("{}", crate::config::DEFAULTS);
+            ExitCode::SUCCESS
+        }
+        Command::Client(command) => client(*command),
+    }
+}
+
+fn check(settings: Settings) -> ExitCode {
+    match settings.load() {
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            println!("the configuration is fine");
+            ExitCode::SUCCESS
+        }
+        Err(faults) => {
+            eprintln!("cutover: {faults}");
+            client::exit::Exit::Usage.into()
+        }
+    }
+}
+
+fn client(command: client::args::Command) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(client::run(command)),
+        Err(error) => {
+            eprintln!("cutover: the async runtime cannot be started: {error}");
+            client::exit::Exit::Error.into()
+        }
+    }
+}

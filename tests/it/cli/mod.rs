@@ -1,0 +1,6 @@
+//! The command line from outside: the real program against a service that answers as told.
+
+mod exits;
+mod fake;
+mod run;
+mod settings;
