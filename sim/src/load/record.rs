@@ -169,8 +169,8 @@ impl Record {
         self.lock().versions.clone()
     }
 
-    /// The share of `version` among the requests sent no earlier than `from` and answered no later than `to`, sessions
-    /// aside.
+    /// The share of `version` among the answers to requests sent from `from` to `to`, sessions aside. When they were answered
+    /// does not matter: to leave out the late ones would favour the version that happens to be faster.
     #[must_use]
     pub fn share(&self, version: &str, from: Instant, to: Instant) -> Share {
         let (from, to) = (micros(self.since_start(from)), micros(self.since_start(to)));
@@ -179,7 +179,7 @@ impl Record {
         let mut share = Share::default();
         // In the order of the answers: what was answered before `from` was sent before it.
         for sample in kept.samples.iter().rev().take_while(|sample| sample.answered_us >= from) {
-            if !sample.session && sample.sent_us() >= from && sample.answered_us <= to {
+            if !sample.session && (from..=to).contains(&sample.sent_us()) {
                 share.of_all += 1;
                 share.of_version += u64::from(Some(sample.version) == number);
             }
@@ -278,15 +278,16 @@ mod tests {
     }
 
     #[test]
-    fn a_window_holds_what_was_sent_and_answered_within_it() {
+    fn a_window_holds_what_was_sent_within_it_whenever_it_was_answered() {
         let story = Story::new();
         story.answer(PLAIN, 0, 110, "v2"); // sent before the window
         story.answer(PLAIN, 100, 120, "v1");
         story.answer(PLAIN, 110, 130, "v2");
         story.answer(Kind { session: true, fresh: false }, 110, 130, "v2");
         story.answer(PLAIN, 190, 210, "v2"); // answered after it
+        story.answer(PLAIN, 201, 220, "v2"); // sent after it
         let share = story.record.share("v2", story.at(100), story.at(200));
-        assert_eq!(share, Share { of_version: 1, of_all: 2 });
+        assert_eq!(share, Share { of_version: 2, of_all: 3 });
         assert_eq!(story.record.share("v3", story.at(100), story.at(200)).of_version, 0);
     }
 

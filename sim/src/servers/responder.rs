@@ -27,8 +27,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections waiting to be accepted.
-const BACKLOG: u32 = 1024;
+/// Connections waiting to be accepted: after a moment's standstill there are many, and one that is dropped is retried only a
+/// second later.
+pub const BACKLOG: u32 = 4096;
 /// The longest answer that `delay_ms` may ask for.
 const DELAY_MAX: Duration = Duration::from_secs(30);
 /// What AWS's health checker calls itself; a sick server answers it with 500 whatever the path.

@@ -16,7 +16,7 @@ use axum::body::Body;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ use super::{answer::answer, figures::ListenerFigures, node::Node, rules::Table, 
 
 /// Nodes of a load balancer: AWS starts with one in each of two zones.
 const NODES: usize = 2;
+/// Connections waiting to be accepted. The default of 128 overflows as soon as a busy machine stands still for a moment; each
+/// one that is dropped comes back a second later, and the users call that lost.
+const BACKLOG: u32 = 4096;
 /// Connections one listener holds at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 8192;
 /// AWS's idle timeout for a user's connection.
@@ -47,8 +50,10 @@ impl Frontend {
     ///
     /// # Errors
     /// No free port, or no descriptors left.
-    pub async fn open(name: &str, table: Table, slots: Arc<Slots>, seed: u64) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    pub fn open(name: &str, table: Table, slots: Arc<Slots>, seed: u64) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let newest = Arc::new(table);
         let nodes: Arc<[Node]> = (0..NODES).map(|node| Node::new(newest.clone(), seed_of(seed, name, node))).collect();
         let frontend = Self {

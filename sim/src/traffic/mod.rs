@@ -31,7 +31,7 @@ use figures::Figures;
 use listener::Frontend;
 pub use node::STICKY_COOKIE;
 use rules::Table;
-pub use rules::named_groups;
+pub use rules::{forwarded, named_groups};
 use slots::Slots;
 
 /// The running data plane of a region.
@@ -79,7 +79,7 @@ impl Traffic {
             self.slots.follow(&region);
             let missing = self.follow_rules(&region, delay_max);
             for name in missing {
-                self.open(shared, &region, &name, seed).await;
+                self.open(shared, &region, &name, seed);
             }
             self.seen.store(region.version, Ordering::Release);
             if regions.changed().await.is_err() {
@@ -101,9 +101,9 @@ impl Traffic {
         region.listeners.keys().filter(|name| !frontends.contains_key(*name)).cloned().collect()
     }
 
-    async fn open(&self, shared: &Shared, region: &Region, name: &Name, seed: u64) {
+    fn open(&self, shared: &Shared, region: &Region, name: &Name, seed: u64) {
         let Some(listener) = region.listeners.get(name) else { return };
-        match Frontend::open(name, Table::of(region, listener), self.slots.clone(), seed).await {
+        match Frontend::open(name, Table::of(region, listener), self.slots.clone(), seed) {
             Ok(frontend) => {
                 let address = frontend.address();
                 self.frontends.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), frontend);

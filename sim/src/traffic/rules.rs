@@ -1,8 +1,11 @@
 //! What one listener does with a request: rules by priority, the default action last.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
-use axum::http::{HeaderMap, Method, Uri, header, request::Parts};
+use axum::http::{HeaderMap, Method, Request, Uri, header, request::Parts};
 use ipnet::IpNet;
 
 use super::wildcard::{Case, matches};
@@ -73,6 +76,18 @@ impl Table {
     }
 }
 
+/// The weighted target groups that a plain GET of `host` and `path` is forwarded to, by the rules of this snapshot.
+#[must_use]
+pub fn forwarded(region: &Region, listener: &str, host: &str, path: &str) -> Option<Vec<(Name, u32)>> {
+    let (request, ()) = Request::get(path).header(header::HOST, host).body(()).ok()?.into_parts();
+    let table = Table::of(region, region.listeners.get(listener)?);
+    let actions = table.actions(&Seen::of(&request, Ipv4Addr::LOCALHOST.into()));
+    actions.iter().find_map(|action| match action {
+        Action::Forward { groups, .. } => Some(groups.clone()),
+        Action::FixedResponse { .. } | Action::Redirect(_) | Action::Other { .. } => None,
+    })
+}
+
 /// The target groups that some rule or default action names, with whatever weight: those AWS checks the health of.
 #[must_use]
 pub fn named_groups(region: &Region) -> BTreeSet<&Name> {
@@ -116,8 +131,6 @@ fn asks(query: Option<&str>, key: Option<&str>, value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
-
     use super::*;
 
     fn parts(request: axum::http::request::Builder) -> Parts {
