@@ -6,12 +6,15 @@
 //! traffic  listeners on real ports, rules, weights, stickiness                    (follows snapshots)
 //! health   health checks                                                          (writes target states)
 //! control  /_sim/: faults, the log of calls, sick servers, a ready-made stage
+//! load     users: a load generator that remembers every answer
+//! demo     the story that `make demo` tells
 //! ```
 //!
 //! The region itself is plain values behind one lock ([`model::Shared`]); everybody works from its snapshots.
 
 pub mod api;
 pub mod control;
+pub mod demo;
 pub mod faults;
 pub mod health;
 pub mod journal;
