@@ -7,5 +7,6 @@ pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod store;
 pub mod telemetry;

@@ -241,10 +241,16 @@ impl Deployment {
         }
     }
 
-    /// The weight wanted: 0 before `shifting` and from the intent to go back on.
+    /// The weight wanted: 0 before `shifting` and from the intent to go back on; an operator's own from the moment it was asked for.
     #[must_use]
     pub fn desired(&self) -> Weight {
-        if self.intent.is_back() && self.phase.may_go_back() { Weight::NONE } else { self.phase.wants() }
+        if self.intent.is_back() && self.phase.may_go_back() {
+            return Weight::NONE;
+        }
+        match (self.open_order().map(|order| order.to), &self.phase) {
+            (Some(Steer::Weight { weight }), Phase::Shifting { .. } | Phase::Baking { .. }) => weight,
+            _ => self.phase.wants(),
+        }
     }
 
     /// The order that the engine has not begun to carry out.

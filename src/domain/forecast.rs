@@ -30,7 +30,7 @@ pub fn next_change_at(d: &Deployment, timing: &Timing) -> Option<Timestamp> {
             let bake: BakeTime = d.plan.as_ref().map_or(d.strategy.bake_time, |plan| plan.strategy.bake_time);
             bake.ends(*seen_at)
         }
-        Phase::Committing { quiet_since: Some(since) } => Some(time::after(*since, timing.quiet_period)),
+        Phase::Committing { quiet_since: Some(since) } => Some(time::after(*since, timing.quiet())),
         Phase::Committing { quiet_since: None } => Some(time::after(d.phase_since, timing.commit_delay)),
         Phase::Shifting { .. }
         | Phase::Baking { .. }

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on fails where it stands")]
 
+mod api;
 mod cli;
 mod contract;
+mod openapi;
 mod scenarios;
 mod support;

@@ -82,10 +82,16 @@ pub fn declaration(weights: &[u16]) -> Declaration {
 impl House {
     /// A declared service with four blue servers.
     pub async fn new(declaration: Declaration, settings: EngineSettings) -> Self {
+        let house = Self::undeclared(&declaration, settings);
+        house.store.declare(&target(), &declaration, "ada", None).await.unwrap();
+        house
+    }
+
+    /// The same, before anybody has declared it.
+    pub fn undeclared(declaration: &Declaration, settings: EngineSettings) -> Self {
         let store = Arc::new(MemoryStore::default());
-        let cloud = Arc::new(FakeCloud::with_blue(&declaration, "web-old", 4));
+        let cloud = Arc::new(FakeCloud::with_blue(declaration, "web-old", 4));
         let bundles = Arc::new(Bundles::default());
-        store.declare(&target(), &declaration, "ada", None).await.unwrap();
         let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder: HolderId::new("replica-1"), settings };
         let lane = Arc::new(Lane { store: store.clone(), cloud: cloud.clone(), bundles: bundles.clone(), settings });
         Self { store, cloud, worker, lane, bundles }

@@ -361,8 +361,12 @@ impl Store for MemoryStore {
         Ok(self.give(id, command, given, expected))
     }
 
-    async fn changed(&self, at_most: Duration) {
-        let _ = tokio::time::timeout(at_most, self.news.notified()).await;
+    fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send {
+        // Made here, not at the first poll: it hears of everything from now on.
+        let news = self.news.notified();
+        async move {
+            let _ = tokio::time::timeout(at_most, news).await;
+        }
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,0 +1,41 @@
+//! Probes. `/livez`: the process answers. `/readyz`: the database answers; the provider is never asked.
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Edge,
+    error::{self, Done},
+};
+
+/// What a probe is told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// `reachable` or `unreachable`; not asked for by `/livez`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'static str>,
+}
+
+/// Is the process there?
+#[utoipa::path(get, path = "/livez", tag = "operations", security(()), responses((status = 200, body = Health)))]
+pub async fn live() -> Response {
+    Done::Ok.with(&Health { status: "ok", database: None })
+}
+
+/// May it be sent requests?
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", security(()),
+    responses((status = 200, body = Health), (status = 503, description = "The database cannot be reached", body = Health))
+)]
+pub async fn ready(State(edge): State<Edge>) -> Response {
+    match edge.api.ready().await {
+        Ok(()) => Done::Ok.with(&Health { status: "ok", database: Some("reachable") }),
+        Err(trouble) => {
+            tracing::warn!(%trouble, "not ready");
+            error::not_ready(&Health { status: "unavailable", database: Some("unreachable") })
+        }
+    }
+}

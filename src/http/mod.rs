@@ -1,0 +1,118 @@
+//! The HTTP edge: every route on one page.
+//!
+//! A handler is a few lines: extract, call one use case, show. It knows the engine by [`Api`] alone, never a store or a cloud.
+
+pub mod auth;
+mod commands;
+mod deployments;
+mod docs;
+pub mod error;
+mod etag;
+mod events;
+mod extract;
+mod health;
+mod layers;
+mod metrics;
+mod polling;
+mod rollback;
+mod serve;
+mod services;
+pub mod wire;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use serve::serve;
+
+use crate::{domain::timing::Timing, engine::api::Api};
+use auth::{Haste, Owners};
+use layers::Room;
+use metrics::Durations;
+
+/// What every handler is given.
+#[derive(Clone)]
+pub struct Edge {
+    api: Arc<dyn Api>,
+    /// As the engine has it: some of what is shown hangs on the protocol's waits.
+    timing: Timing,
+    owners: Arc<Owners>,
+    durations: Durations,
+    /// Long polls end at once when it is cancelled.
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    pub fn new(api: Arc<dyn Api>, timing: Timing, stop: CancellationToken) -> Self {
+        Self { api, timing, owners: Arc::default(), durations: Durations::default(), stop }
+    }
+}
+
+/// Commands that must never wait behind others.
+fn urgent() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(rollback::of_service))
+        .routes(routes!(rollback::of_deployment))
+        .routes(routes!(commands::pause))
+}
+
+/// Reads that may wait for something to happen.
+fn waiting() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(deployments::get))
+}
+
+/// Everything else.
+fn usual() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(services::list))
+        .routes(routes!(services::declare, services::get))
+        .routes(routes!(services::revisions))
+        .routes(routes!(deployments::create))
+        .routes(routes!(deployments::list))
+        .routes(routes!(events::list))
+        .routes(routes!(commands::promote))
+        .routes(routes!(commands::resume))
+        .routes(routes!(commands::approve))
+        .routes(routes!(commands::reject))
+        .routes(routes!(commands::cancel))
+        .routes(routes!(commands::abandon))
+        .routes(routes!(commands::weight))
+}
+
+/// For probes and people, without a token.
+fn open() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::scrape))
+        .routes(routes!(docs::problem))
+}
+
+/// The document that `openapi/v1.json` holds.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    OpenApiRouter::with_openapi(docs::head()).merge(usual()).merge(waiting()).merge(urgent()).merge(open()).into_openapi()
+}
+
+/// The whole service as one router.
+pub fn router(edge: Edge) -> Router {
+    let behind = |routes: OpenApiRouter<Edge>, room: Room, haste: Haste| {
+        Router::from(routes)
+            .route_layer(middleware::from_fn_with_state((edge.clone(), haste), auth::require))
+            .route_layer(middleware::from_fn_with_state(room, layers::bounded))
+    };
+    let routes = behind(usual(), Room::usual(), Haste::Usual)
+        .merge(behind(waiting(), Room::waiting(), Haste::Usual))
+        .merge(behind(urgent(), Room::urgent(), Haste::Urgent))
+        .merge(Router::from(open()).route_layer(middleware::from_fn_with_state(Room::open(), layers::bounded)));
+    layers::around(routes.merge(docs::pages()), &edge).with_state(edge)
+}

@@ -1,0 +1,81 @@
+//! Rollback: never 412, and never behind other work.
+
+use axum::{extract::State, response::Response};
+
+use super::{
+    Edge,
+    auth::Caller,
+    docs::Problems,
+    error::{Done, Problem},
+    extract::{At, Body, Id, Parameters},
+    wire::{PlannedView, ReasonBody, RolledBackView},
+};
+use crate::{
+    domain::spec,
+    engine::api::{Actor, RollbackOf},
+};
+
+async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, body: Body) -> Result<Response, Problem> {
+    let dry_run = query.flag("dry_run");
+    query.end()?;
+    let reason = spec::reason(&body.0)?;
+    if dry_run {
+        return Ok(Done::Ok.with(&PlannedView::from(edge.api.plan_rollback(of).await?)));
+    }
+    let done = edge.api.rollback(by, of, reason).await?;
+    let answer = if done.accepted { Done::Ok } else { Done::Accepted };
+    Ok(answer.with(&RolledBackView::new(&done, &edge.timing)))
+}
+
+/// Send all traffic back: no id to look up at 3 a.m.
+///
+/// Rolls back what runs. 200 means that the load balancer has accepted it on every route; 202 that it is being tried on, which
+/// never ends before it is done. Asking again gives the same rollback; one that ended less than 10 minutes ago too.
+#[utoipa::path(
+    post, path = "/v1/services/{service}/environments/{environment}/rollback", tag = "rollback",
+    params(
+        ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
+        ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
+        ("dry_run" = Option<bool>, Query, description = "Only say what would be called")
+    ),
+    request_body = Option<ReasonBody>,
+    responses(
+        (status = 200, description = "Accepted on every route, or the plan of a dry run",
+            content((RolledBackView = "application/json"), (PlannedView = "application/json"))),
+        (status = 202, description = "Taken down, not yet accepted everywhere", body = RolledBackView),
+        Problems
+    )
+)]
+pub async fn of_service(
+    State(edge): State<Edge>,
+    Caller(by): Caller,
+    At(target): At,
+    query: Parameters,
+    body: Body,
+) -> Result<Response, Problem> {
+    go_back(edge, by, RollbackOf::Target(target), query, body).await
+}
+
+/// Send all traffic of one deployment back
+///
+/// As the rollback of its service, but of this deployment and no other.
+#[utoipa::path(
+    post, path = "/v1/deployments/{id}/rollback", tag = "rollback",
+    params(("id" = Uuid, Path), ("dry_run" = Option<bool>, Query, description = "Only say what would be called")),
+    request_body = Option<ReasonBody>,
+    responses(
+        (status = 200, description = "Accepted on every route, or the plan of a dry run",
+            content((RolledBackView = "application/json"), (PlannedView = "application/json"))),
+        (status = 202, description = "Taken down, not yet accepted everywhere", body = RolledBackView),
+        Problems
+    )
+)]
+pub async fn of_deployment(
+    State(edge): State<Edge>,
+    Caller(by): Caller,
+    Id(id): Id,
+    query: Parameters,
+    body: Body,
+) -> Result<Response, Problem> {
+    go_back(edge, by, RollbackOf::Deployment(id), query, body).await
+}

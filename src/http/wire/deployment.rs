@@ -1,0 +1,442 @@
+//! A deployment as every call returns it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Percent, environment::deployment_url};
+use crate::{
+    domain::{
+        command,
+        deployment::{Deployment, Status, Trigger},
+        forecast,
+        observation::Servers,
+        phase::Phase,
+        timing::Timing,
+    },
+    engine::{
+        api::{RolledBack, Step, Steps},
+        ports::StoredEvent,
+    },
+};
+
+/// A deployment, named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DeploymentLink {
+    pub id: Uuid,
+    pub url: String,
+    pub number: u32,
+    #[schema(value_type = StatusWord)]
+    pub status: &'static str,
+    #[schema(value_type = PhaseWord)]
+    pub phase: &'static str,
+}
+
+impl DeploymentLink {
+    pub fn of(d: &Deployment) -> Self {
+        Self { id: d.id.uuid(), url: deployment_url(d.id), number: d.number, status: d.status().name(), phase: d.phase.name() }
+    }
+}
+
+/// What people and CI ask about.
+#[derive(Debug, ToSchema)]
+#[schema(as = Status, rename_all = "snake_case")]
+pub enum StatusWord {
+    Pending,
+    InProgress,
+    Paused,
+    Succeeded,
+    RolledBack,
+    Cancelled,
+    Failed,
+}
+
+/// Where the engine is.
+#[derive(Debug, ToSchema)]
+#[schema(as = Phase, rename_all = "snake_case")]
+pub enum PhaseWord {
+    Pending,
+    Provisioning,
+    Verifying,
+    Shifting,
+    Baking,
+    Committing,
+    Retiring,
+    RollingBack,
+    Succeeded,
+    RolledBack,
+    Cancelled,
+    Failed,
+}
+
+/// What made a deployment go back.
+#[derive(Debug, ToSchema)]
+#[schema(as = Trigger, rename_all = "snake_case")]
+pub enum TriggerWord {
+    Manual,
+    Gate,
+    Alarm,
+    Deadline,
+    Launch,
+    Rejected,
+    Outside,
+    Superseded,
+    Drill,
+}
+
+/// One attempt to move a service/environment to an image.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Deployment)]
+pub struct DeploymentView {
+    pub id: Uuid,
+    pub url: String,
+    pub service: String,
+    pub environment: String,
+    /// 1, 2, 3 … within the service/environment.
+    pub number: u32,
+    pub image: String,
+    pub version: Option<String>,
+    pub reason: Option<String>,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    #[schema(value_type = StatusWord)]
+    pub status: &'static str,
+    #[schema(value_type = PhaseWord)]
+    pub phase: &'static str,
+    /// Counts from 1; null outside `shifting`.
+    pub stage: Option<usize>,
+    pub stages: Vec<StageView>,
+    pub weight: WeightView,
+    /// When the bake or wait that runs now is over; null where the world or a person is waited for.
+    pub next_change_at: Option<Timestamp>,
+    /// The group that served when it started; null for a first release.
+    pub blue: Option<GroupView>,
+    pub green: GroupView,
+    pub routes: Vec<RouteView>,
+    /// Null until it goes back.
+    pub rollback: Option<RollbackView>,
+    /// Why it was refused before anything was changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub refusal: Vec<RefusalView>,
+    /// A sentence when a person is needed.
+    pub attention: Option<String>,
+    /// The commands that are legal now.
+    pub allowed_actions: Vec<&'static str>,
+    /// When asking again is worth while.
+    pub poll_after_ms: u32,
+}
+
+/// One stage of this deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stage)]
+pub struct StageView {
+    #[schema(inline)]
+    pub weight: Percent,
+    #[schema(example = "5m")]
+    pub bake_time: String,
+    pub state: StageState,
+}
+
+/// How far a stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StageState {
+    Done,
+    Current,
+    Next,
+}
+
+/// Green's share of traffic in percent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Weight)]
+pub struct WeightView {
+    #[schema(inline)]
+    pub desired: Percent,
+    /// The largest over all routes, as read back; null when one is unknown.
+    #[schema(inline)]
+    pub observed: Option<Percent>,
+}
+
+/// A server group in one deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ServerGroup)]
+pub struct GroupView {
+    #[schema(example = "web-prod-v042")]
+    pub server_group: String,
+    /// Null until the plan is made.
+    pub slot: Option<String>,
+    /// Null where it cannot be told.
+    pub image: Option<String>,
+    /// As last seen; null when not seen, or gone.
+    pub servers: Option<ServersView>,
+}
+
+/// Servers of one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Servers)]
+pub struct ServersView {
+    pub desired: u32,
+    pub in_service: u32,
+    /// In service, and healthy for the load balancer.
+    pub healthy: u32,
+}
+
+impl From<Servers> for ServersView {
+    fn from(servers: Servers) -> Self {
+        Self { desired: servers.desired, in_service: servers.in_service, healthy: servers.healthy }
+    }
+}
+
+/// One route of a deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Route)]
+pub struct RouteView {
+    pub base: String,
+    /// The extra rule; null until provisioning ended.
+    pub overlay: Option<String>,
+}
+
+/// The way back.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rollback)]
+pub struct RollbackView {
+    #[schema(value_type = TriggerWord)]
+    pub trigger: Trigger,
+    pub by: String,
+    pub reason: Option<String>,
+    pub requested_at: Timestamp,
+    /// When the load balancer had accepted it on every route.
+    pub accepted_at: Option<Timestamp>,
+    /// When every route was seen to send nothing to green.
+    pub observed_at: Option<Timestamp>,
+    #[schema(example = "instant")]
+    pub mode: &'static str,
+}
+
+/// One reason of a refusal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refusal)]
+pub struct RefusalView {
+    /// JSON pointer into the declaration.
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// A deployment that was asked to go back.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RolledBack)]
+pub struct RolledBackView {
+    #[schema(example = "instant")]
+    pub mode: &'static str,
+    /// Whether the order is in the database.
+    pub durable: bool,
+    #[serde(flatten)]
+    pub deployment: DeploymentView,
+}
+
+impl RolledBackView {
+    pub fn new(done: &RolledBack, timing: &Timing) -> Self {
+        Self { mode: done.mode, durable: done.durable, deployment: DeploymentView::new(&done.deployment, timing) }
+    }
+}
+
+impl DeploymentView {
+    pub fn new(d: &Deployment, timing: &Timing) -> Self {
+        let refusal = d.refusal.iter();
+        Self {
+            id: d.id.uuid(),
+            url: deployment_url(d.id),
+            service: d.target.service.to_string(),
+            environment: d.target.environment.to_string(),
+            number: d.number,
+            image: d.image.to_string(),
+            version: d.version.clone(),
+            reason: d.reason.clone(),
+            created_by: d.created_by.clone(),
+            created_at: d.created_at,
+            ended_at: d.ended_at,
+            status: d.status().name(),
+            phase: d.phase.name(),
+            stage: stage(&d.phase),
+            stages: stages(d),
+            weight: WeightView { desired: d.desired().into(), observed: d.seen.weight.map(Percent::from) },
+            next_change_at: forecast::next_change_at(d, timing),
+            blue: blue(d),
+            green: green(d),
+            routes: routes(d),
+            rollback: rollback(d),
+            refusal: refusal.map(|r| RefusalView { pointer: r.pointer.clone(), detail: r.detail.clone() }).collect(),
+            attention: d.attention.clone(),
+            allowed_actions: command::allowed(d),
+            poll_after_ms: poll_after_ms(d),
+        }
+    }
+}
+
+fn stage(phase: &Phase) -> Option<usize> {
+    match phase {
+        Phase::Shifting { stage, .. } => Some(stage + 1),
+        _ => None,
+    }
+}
+
+fn stages(d: &Deployment) -> Vec<StageView> {
+    let strategy = d.plan.as_ref().map_or(&d.strategy, |plan| &plan.strategy);
+    let state = |i: usize| match &d.phase {
+        Phase::Shifting { stage, .. } if i < *stage => StageState::Done,
+        Phase::Shifting { stage, .. } if i == *stage => StageState::Current,
+        Phase::Baking { .. } | Phase::Committing { .. } | Phase::Retiring | Phase::Succeeded => StageState::Done,
+        Phase::Shifting { .. }
+        | Phase::Pending
+        | Phase::Provisioning
+        | Phase::Verifying
+        | Phase::RollingBack { .. }
+        | Phase::RolledBack
+        | Phase::Cancelled
+        | Phase::Failed => StageState::Next,
+    };
+    let view = |(i, stage): (usize, &crate::domain::declaration::Stage)| StageView {
+        weight: stage.weight.into(),
+        bake_time: stage.bake_time.to_string(),
+        state: state(i),
+    };
+    strategy.stages.iter().enumerate().map(view).collect()
+}
+
+/// From the plan; before there is one, as far as the records name it.
+fn blue(d: &Deployment) -> Option<GroupView> {
+    let servers = d.seen.blue.map(ServersView::from);
+    match (&d.plan, &d.live, &d.declaration.blue) {
+        (Some(plan), _, _) => plan.blue.as_ref().map(|blue| GroupView {
+            server_group: blue.group.to_string(),
+            slot: Some(plan.blue_slot.to_string()),
+            image: blue.image.clone(),
+            servers,
+        }),
+        (None, Some(live), _) => Some(GroupView {
+            server_group: live.group.to_string(),
+            slot: Some(live.slot.to_string()),
+            image: Some(live.image.to_string()),
+            servers,
+        }),
+        (None, None, Some(group)) => Some(GroupView { server_group: group.to_string(), slot: None, image: None, servers }),
+        (None, None, None) => None,
+    }
+}
+
+fn green(d: &Deployment) -> GroupView {
+    GroupView {
+        server_group: d.target.group(d.number).to_string(),
+        slot: d.plan.as_ref().map(|plan| plan.green.slot.to_string()),
+        image: Some(d.image.to_string()),
+        servers: d.seen.green.map(ServersView::from),
+    }
+}
+
+fn routes(d: &Deployment) -> Vec<RouteView> {
+    let overlay = |i: usize| d.overlays.get(i).map(ToString::to_string);
+    let routes = d.declaration.routes.iter().enumerate();
+    routes.map(|(i, route)| RouteView { base: route.to_string(), overlay: overlay(i) }).collect()
+}
+
+/// From the engine's record, or from the order that the engine has not taken up yet. A cancel is no rollback.
+fn rollback(d: &Deployment) -> Option<RollbackView> {
+    let cancelled = d.status() == Status::Cancelled || (d.intent.cancel.is_some() && d.intent.rollback.is_none());
+    if cancelled || !d.refusal.is_empty() {
+        return None;
+    }
+    let accepted_at = d.intent.rollback_accepted_at;
+    match (&d.going_back, &d.intent.rollback) {
+        (Some(back), _) => Some(RollbackView {
+            trigger: back.trigger,
+            by: back.by.clone(),
+            reason: back.reason.clone(),
+            requested_at: back.requested_at,
+            accepted_at: back.accepted_at.or(accepted_at),
+            observed_at: back.observed_at,
+            mode: "instant",
+        }),
+        (None, Some(given)) => Some(RollbackView {
+            trigger: Trigger::Manual,
+            by: given.by.clone(),
+            reason: given.reason.clone(),
+            requested_at: given.at,
+            accepted_at,
+            observed_at: None,
+            mode: "instant",
+        }),
+        (None, None) => None,
+    }
+}
+
+/// Often while something moves, seldom while something is waited out.
+fn poll_after_ms(d: &Deployment) -> u32 {
+    match &d.phase {
+        phase if phase.is_terminal() => 60_000,
+        Phase::RollingBack { .. } | Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. } => 1_000,
+        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Retiring => 2_000,
+        _ => 5_000,
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    pub id: i64,
+    pub at: Timestamp,
+    #[serde(rename = "type")]
+    #[schema(example = "weight.observed")]
+    pub kind: String,
+    /// One sentence, with values.
+    pub message: String,
+    /// Who did it; `cutover` for the engine.
+    pub actor: String,
+    pub data: Value,
+}
+
+impl From<StoredEvent> for EventView {
+    fn from(stored: StoredEvent) -> Self {
+        let event = stored.event;
+        Self { id: stored.id, at: stored.at, kind: event.kind, message: event.message, actor: event.actor, data: event.data }
+    }
+}
+
+/// What would be done; nothing was.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DryRun)]
+pub struct PlannedView {
+    pub plan: PlanView,
+}
+
+/// What would be done, in order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plan)]
+pub struct PlanView {
+    pub steps: Vec<PlanStep>,
+    pub warnings: Vec<String>,
+    /// Checks that could not be made, and why: they are made again before anything is changed.
+    pub unknown: Vec<String>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanStep {
+    #[schema(value_type = PhaseWord)]
+    pub phase: &'static str,
+    #[schema(example = "create_green")]
+    pub action: String,
+    pub detail: String,
+}
+
+impl From<Steps> for PlannedView {
+    fn from(planned: Steps) -> Self {
+        let step = |step: Step| PlanStep { phase: step.phase, action: step.action, detail: step.detail };
+        let steps = planned.steps.into_iter().map(step).collect();
+        Self { plan: PlanView { steps, warnings: planned.warnings, unknown: planned.unknown } }
+    }
+}

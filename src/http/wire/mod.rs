@@ -1,0 +1,57 @@
+//! Resources exactly as the API shows them, and their schemas. Nothing here decides; it only names things for readers.
+
+mod declaration;
+mod deployment;
+mod environment;
+mod request;
+
+pub use declaration::{
+    CapacityView, CapacityWord, DeadlinesView, DeclarationView, FixedCapacity, LaunchTemplateView, ProviderKind, ProviderView,
+    ServerGroupView, StageSpec, StrategyView, TemplateVersion, TemplateVersionNumber, TemplateVersionText,
+};
+pub use deployment::{
+    DeploymentLink, DeploymentView, EventView, GroupView, PhaseWord, PlanStep, PlanView, PlannedView, RefusalView,
+    RollbackView, RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord, WeightView,
+};
+pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, RevisionView, ServiceView};
+pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
+
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::domain::weight::Weight;
+
+/// A weight as people write it: `25`, `12.5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = f64, minimum = 0, maximum = 100, multiple_of = 0.1, example = 12.5)]
+pub struct Percent(Weight);
+
+impl From<Weight> for Percent {
+    fn from(weight: Weight) -> Self {
+        Self(weight)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let permille = self.0.permille();
+        if permille.is_multiple_of(10) {
+            serializer.serialize_u16(permille / 10)
+        } else {
+            serializer.serialize_f64(self.0.percent())
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// To be given as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// The URL of a service/environment.
+pub(super) fn environment_url(target: &crate::domain::ids::Target) -> String {
+    format!("/v1/services/{}/environments/{}", target.service, target.environment)
+}

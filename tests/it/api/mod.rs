@@ -1,0 +1,12 @@
+//! The API as callers meet it: the real router and use cases, on a store and a cloud in memory.
+
+mod answers;
+mod commands;
+mod declaring;
+mod deploying;
+mod door;
+mod limits;
+mod rolling_back;
+mod serving;
+mod tokens;
+mod waiting;

@@ -1,0 +1,28 @@
+//! The API document in the repository is the one that the code describes.
+
+use std::{fs, path::Path};
+
+#[test]
+fn the_committed_document_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/v1.json");
+    let mut written = serde_json::to_string_pretty(&cutover::http::openapi()).unwrap();
+    written.push('\n');
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    if committed != written && std::env::var_os("UPDATE_OPENAPI").is_some() {
+        fs::write(&path, written).unwrap();
+        return;
+    }
+    assert!(committed == written, "openapi/v1.json is stale: write it anew with `cutover openapi > openapi/v1.json`");
+}
+
+#[test]
+fn every_call_is_described_for_people() {
+    let document = serde_json::to_value(cutover::http::openapi()).unwrap();
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        for (method, call) in calls.as_object().unwrap() {
+            let summary = call["summary"].as_str().unwrap_or_default();
+            assert!(!summary.is_empty(), "{method} {path} has no summary");
+            assert!(!call["tags"].as_array().unwrap().is_empty(), "{method} {path} has no tag");
+        }
+    }
+}
