@@ -1,4 +1,5 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
+mod crash;
 mod engine;
 mod region;

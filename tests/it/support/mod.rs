@@ -3,4 +3,5 @@
 pub mod fake_cloud;
 pub mod house;
 pub mod memory;
+pub mod process;
 pub mod region;
