@@ -50,7 +50,7 @@ pub fn draw(path: &Path, record: &Record, moments: &[Moment], acts: &[Act], mark
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(48)
-        .build_cartesian_2d(0.0..since(last.to), 0.0..112.0)
+        .build_cartesian_2d(0.0..since(last.to), 0.0..118.0)
         .map_err(|error| words(&error))?;
     chart
         .configure_mesh()
@@ -58,6 +58,7 @@ pub fn draw(path: &Path, record: &Record, moments: &[Moment], acts: &[Act], mark
         .light_line_style(TRANSPARENT)
         .y_labels(6)
         .y_label_formatter(&|percent| if *percent > 100.0 { String::new() } else { format!("{percent:.0} %") })
+        .x_label_formatter(&|seconds| format!("{seconds:.0}"))
         .x_desc("seconds")
         .draw()
         .map_err(|error| words(&error))?;
@@ -76,21 +77,40 @@ pub fn draw(path: &Path, record: &Record, moments: &[Moment], acts: &[Act], mark
         .map_err(|error| words(&error))?
         .label("asked of the load balancer")
         .legend(|(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], ASKED.stroke_width(2)));
-    for mark in marks {
+    // In two rows: stages may follow each other closely.
+    for (mark, top) in marks.iter().zip([116.0, 109.0].into_iter().cycle()) {
         let x = since(mark.at);
-        let line = PathElement::new(vec![(x, 0.0), (x, 104.0)], MARK.mix(0.6).stroke_width(1));
+        let line = PathElement::new(vec![(x, 0.0), (x, top - 5.0)], MARK.mix(0.6).stroke_width(1));
         chart.draw_series(std::iter::once(line)).map_err(|error| words(&error))?;
-        let word = Text::new(mark.text.clone(), (x, 110.0), ("sans-serif", 12).into_font().color(&MARK));
+        let word = Text::new(mark.text.clone(), (x, top), ("sans-serif", 12).into_font().color(&MARK));
         chart.draw_series(std::iter::once(word)).map_err(|error| words(&error))?;
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleLeft)
+        .position(SeriesLabelPosition::MiddleMiddle)
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.2))
         .draw()
         .map_err(|error| words(&error))?;
     root.present().map_err(|error| words(&error))
+}
+
+/// A mark at each moment at which a new weight was asked for.
+#[must_use]
+pub fn stages(moments: &[Moment], acts: &[Act]) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    for act in acts {
+        let mut last = 0;
+        for moment in moments.iter().filter(|moment| (act.from..act.to).contains(&moment.at)) {
+            let Some(shares) = &moment.shares else { continue };
+            let permille = shares.get(&act.version).copied().unwrap_or_default();
+            if permille > 0 && permille != last {
+                marks.push(Mark { at: moment.at, text: format!("{} %", f64::from(permille) / 10.0) });
+            }
+            last = permille;
+        }
+    }
+    marks
 }
 
 /// The new version's share in each bin that had answers, in percent.
@@ -137,6 +157,9 @@ mod tests {
         let percent: Vec<f64> = seen(&record, &act).into_iter().map(|(_, percent)| percent.round()).collect();
         assert_eq!(percent, [0.0, 0.0, 0.0, 0.0, 25.0, 25.0, 25.0, 25.0]);
         assert_eq!(steps(&moments, &act), [(start, 0.0), (at(2000), 0.0), (at(2000), 25.0), (at(4000), 25.0)]);
+
+        let marks = stages(&moments, std::slice::from_ref(&act));
+        assert_eq!(marks.iter().map(|mark| (mark.at, mark.text.as_str())).collect::<Vec<_>>(), [(at(2000), "25 %")]);
 
         let path = std::env::temp_dir().join(format!("cutover-picture-{}.svg", std::process::id()));
         draw(&path, &record, &moments, &[act], &[Mark { at: at(3000), text: "rollback".to_owned() }]).unwrap();

@@ -51,7 +51,6 @@ struct Told {
     began: [Instant; 3],
     ends: [String; 2],
     rollback: Rollback,
-    marks: Vec<Mark>,
 }
 
 /// Plays it until `interrupt`; true if all held.
@@ -98,14 +97,12 @@ pub async fn play(settings: &Settings, interrupt: &CancellationToken) -> Result<
 async fn tell(screen: &Screen, ground: &Ground, hand: &mut Hand, pair: &Pair) -> Result<Told, String> {
     screen.act("the service is declared: where its traffic enters, two slots to move between, and how");
     hand.declare(&ground.declaration()).await?;
-    let (first, mut marks) = (Instant::now(), Vec::new());
-    let mut mark = |text: &str| marks.push(Mark { at: Instant::now(), text: text.to_owned() });
+    let first = Instant::now();
 
     screen.act("v2 is released: 5, 25, 50, 100 percent, a bake, the commit; then the old servers go");
     hand.deploy(ground.image("v2"), "v2").await?;
-    for (until, words) in [("stage:1", "5 %"), ("stage:2", "25 %"), ("stage:3", "50 %"), ("stage:4", "100 %")] {
-        seen(screen, &hand.wait(until).await?);
-        mark(words);
+    for stage in ["stage:1", "stage:2", "stage:3", "baking"] {
+        seen(screen, &hand.wait(stage).await?);
     }
     let released = ended(screen, hand).await?;
 
@@ -116,19 +113,15 @@ async fn tell(screen: &Screen, ground: &Ground, hand: &mut Hand, pair: &Pair) ->
     );
     hand.deploy(ground.image("v3"), "v3").await?;
     seen(screen, &hand.wait("stage:1").await?);
-    mark("5 %");
     sleep(LOOK / 2).await;
     seen(screen, &hand.weight(12.5, "a closer look").await?);
-    mark("12.5 % by hand");
     sleep(LOOK).await;
     seen(screen, &hand.resume().await?);
     seen(screen, &hand.wait("stage:3").await?);
-    mark("50 %");
     sleep(LOOK / 2).await;
     let asked = Instant::now();
     let answer = hand.rollback("errors in the checkout").await?;
     let answered = Instant::now();
-    mark("rollback");
     seen(screen, &answer);
     let accepted_after = between(&answer, "/rollback/requested_at", "/rollback/accepted_at");
     let sent_back = ended(screen, hand).await?;
@@ -137,7 +130,6 @@ async fn tell(screen: &Screen, ground: &Ground, hand: &mut Hand, pair: &Pair) ->
         began: [first, second, Instant::now()],
         ends: [released, sent_back],
         rollback: Rollback { asked, answered, accepted_after, propagation: ground.propagation() },
-        marks,
     })
 }
 
@@ -201,7 +193,9 @@ async fn judge(
     lines.iter().for_each(|line| screen.line(&line.shown()));
     let acts =
         [Act { version: "v2".to_owned(), from: first, to: second }, Act { version: "v3".to_owned(), from: second, to: over }];
-    picture::draw(&settings.picture, &record, &timeline.moments(), &acts, &told.marks)?;
+    let mut marks = picture::stages(&timeline.moments(), &acts);
+    marks.push(Mark { at: told.rollback.asked, text: "rollback".to_owned() });
+    picture::draw(&settings.picture, &record, &timeline.moments(), &acts, &marks)?;
     screen.line(&format!("  picture: {}", settings.picture.display()));
     Ok(lines.iter().all(|line| line.holds))
 }
