@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
-use tokio::{process::Command, time::timeout};
+use tokio::{process::Command, sync::watch, time::timeout};
 
 use super::screen::Screen;
 
@@ -17,7 +17,8 @@ pub struct Hand {
     screen: Screen,
     url: String,
     token: String,
-    id: String,
+    /// The deployment spoken of; empty before the first.
+    id: watch::Sender<String>,
 }
 
 impl Hand {
@@ -25,7 +26,13 @@ impl Hand {
     #[must_use]
     pub fn new(screen: Screen, url: &str, token: &str) -> Self {
         screen.command(&format!("export CUTOVER_URL={url} CUTOVER_TOKEN={token}"));
-        Self { screen, url: url.to_owned(), token: token.to_owned(), id: String::new() }
+        Self { screen, url: url.to_owned(), token: token.to_owned(), id: watch::Sender::default() }
+    }
+
+    /// The id of the deployment spoken of, as it changes.
+    #[must_use]
+    pub fn spoken_of(&self) -> watch::Receiver<String> {
+        self.id.subscribe()
     }
 
     /// Declares the service.
@@ -41,11 +48,12 @@ impl Hand {
     ///
     /// # Errors
     /// Curl's words, with the answer's body.
-    pub async fn deploy(&mut self, image: &str, version: &str) -> Result<Value, String> {
+    pub async fn deploy(&self, image: &str, version: &str) -> Result<Value, String> {
         let body = format!(r#"{{"image": "{image}", "version": "{version}", "reason": "release {version}"}}"#);
         let answer = self.curl(&with_body("", &format!("{SERVICE}/deployments"), &body)).await?;
-        text(&answer, "/id")?.clone_into(&mut self.id);
-        self.screen.command(&format!("ID={}", self.id));
+        let id = text(&answer, "/id")?;
+        self.screen.command(&format!("ID={id}"));
+        self.id.send_replace(id.to_owned());
         Ok(answer)
     }
 
@@ -89,7 +97,7 @@ impl Hand {
             .args(["-c", line])
             .env("CUTOVER_URL", &self.url)
             .env("CUTOVER_TOKEN", &self.token)
-            .env("ID", &self.id)
+            .env("ID", self.id.borrow().as_str())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output =
@@ -128,7 +136,12 @@ mod tests {
     use super::*;
 
     fn hand() -> Hand {
-        Hand { screen: Screen::new(), url: "http://127.0.0.1:1".to_owned(), token: "t".to_owned(), id: "7".to_owned() }
+        Hand {
+            screen: Screen::new(),
+            url: "http://127.0.0.1:1".to_owned(),
+            token: "t".to_owned(),
+            id: watch::Sender::new("7".to_owned()),
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    events::{Source, follow},
     ground::{Ground, Pair, show},
     hand::{Hand, text},
     picture::{self, Act, Mark},
@@ -73,15 +74,17 @@ pub async fn play(settings: &Settings, interrupt: &CancellationToken) -> Result<
     let users = ground.users(settings.requests_per_second);
     let pair = Pair::new("v1", "v2");
     let showing = tokio::spawn(show(screen.clone(), users.record().clone(), timeline.clone(), pair.clone(), stop.clone()));
-    let mut hand = Hand::new(screen.clone(), service.url(), TOKEN);
-    let telling = timeout(STORY_TIMEOUT, tell(&screen, &ground, &mut hand, &pair));
-    let told = match interrupt.run_until_cancelled(telling).await {
+    let hand = Hand::new(screen.clone(), service.url(), TOKEN);
+    let source = Source { url: service.url().to_owned(), token: TOKEN.to_owned() };
+    let telling = tokio::spawn(follow(screen.clone(), source, hand.spoken_of(), stop.clone()));
+    let story = timeout(STORY_TIMEOUT, tell(&screen, &ground, &hand, &pair));
+    let told = match interrupt.run_until_cancelled(story).await {
         Some(Ok(told)) => told.map_err(|error| service.with_log(&error)),
         Some(Err(_)) => Err(service.with_log(&format!("the story was not over after {STORY_TIMEOUT:?}"))),
         None => Err("interrupted".to_owned()),
     };
     stop.cancel();
-    let _ = showing.await;
+    let _ = tokio::join!(showing, telling);
     let judged = match told {
         Ok(told) => judge(&screen, &ground, users, &timeline, &told, settings, started).await,
         Err(error) => Err(error),
@@ -94,7 +97,7 @@ pub async fn play(settings: &Settings, interrupt: &CancellationToken) -> Result<
     stopped.and(judged)
 }
 
-async fn tell(screen: &Screen, ground: &Ground, hand: &mut Hand, pair: &Pair) -> Result<Told, String> {
+async fn tell(screen: &Screen, ground: &Ground, hand: &Hand, pair: &Pair) -> Result<Told, String> {
     screen.act("the service is declared: where its traffic enters, two slots to move between, and how");
     hand.declare(&ground.declaration()).await?;
     let first = Instant::now();
