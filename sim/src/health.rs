@@ -209,6 +209,8 @@ impl Check {
             {
                 return;
             }
+            // A snapshot kept while sleeping would keep what was replaced meanwhile.
+            drop(region);
             sleep(settings.interval.mul_f64(self.scale).max(INTERVAL_MIN)).await;
         }
     }

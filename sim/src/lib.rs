@@ -27,6 +27,7 @@ pub mod options;
 pub mod scenario;
 pub mod scene;
 pub mod servers;
+pub mod table;
 pub mod targets;
 pub mod traffic;
 

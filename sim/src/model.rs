@@ -13,6 +13,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::table::Table;
+
 /// An ARN, or an instance's id, kept as AWS writes it.
 pub type Name = String;
 /// Tags of a resource.
@@ -26,14 +28,14 @@ pub struct Region {
     /// Where ids come from: the seed, and how many were drawn. The same calls name the same things.
     pub seed: u64,
     pub drawn: u64,
-    pub load_balancers: BTreeMap<Name, LoadBalancer>,
-    pub listeners: BTreeMap<Name, Listener>,
-    pub rules: BTreeMap<Name, Rule>,
-    pub target_groups: BTreeMap<Name, TargetGroup>,
-    pub groups: BTreeMap<Name, ServerGroup>,
-    pub instances: BTreeMap<Name, Instance>,
-    pub launch_templates: BTreeMap<Name, LaunchTemplate>,
-    pub images: BTreeMap<Name, Image>,
+    pub load_balancers: Table<LoadBalancer>,
+    pub listeners: Table<Listener>,
+    pub rules: Table<Rule>,
+    pub target_groups: Table<TargetGroup>,
+    pub groups: Table<ServerGroup>,
+    pub instances: Table<Instance>,
+    pub launch_templates: Table<LaunchTemplate>,
+    pub images: Table<Image>,
     /// Oldest first; shared, since snapshots carry all of them.
     pub activities: Vec<Arc<Activity>>,
 }

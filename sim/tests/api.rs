@@ -7,4 +7,5 @@ mod api {
     mod faults;
     mod groups;
     mod rules;
+    mod traffic;
 }

@@ -8,16 +8,17 @@ pub mod plan;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    model::{Name, Shared},
+    model::{Name, Region, Shared},
     options::Options,
     servers::Servers,
 };
@@ -28,21 +29,32 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Servers being started or stopped at a time.
 const SERVERS_MAX: usize = 64;
+/// Outcomes waiting to be written, and the most that are written in one change.
+const OUTCOMES_MAX: usize = 1_024;
+
+/// What a slow step came to.
+enum Outcome {
+    /// The server listens, or why it does not.
+    Started(Name, Result<SocketAddr, String>),
+    Stopped(Name),
+}
 
 /// Keeps the groups of `shared` at their size until `stop`.
 pub fn start(shared: Shared, options: &Options, servers: Servers, tasks: &TaskTracker, stop: CancellationToken) {
-    let life = Arc::new(Life {
+    let (outcomes, arriving) = mpsc::channel(OUTCOMES_MAX);
+    let life = Life {
         shared,
         servers,
         boot: options.scaled(options.clocks.boot),
         scale: options.scale,
-        busy: Mutex::default(),
-        room: Semaphore::new(SERVERS_MAX),
+        busy: BTreeSet::new(),
+        room: Arc::new(Semaphore::new(SERVERS_MAX)),
+        outcomes,
         tasks: tasks.clone(),
-    });
+    };
     tasks.spawn(async move {
         tokio::select! {
-            () = life.run() => {}
+            () = life.run(arriving) => {}
             () = stop.cancelled() => {}
         }
     });
@@ -54,30 +66,69 @@ struct Life {
     boot: Duration,
     scale: f64,
     /// Instances whose server is being started or stopped.
-    busy: Mutex<BTreeSet<Name>>,
-    room: Semaphore,
+    busy: BTreeSet<Name>,
+    room: Arc<Semaphore>,
+    outcomes: mpsc::Sender<Outcome>,
     tasks: TaskTracker,
 }
 
 impl Life {
-    async fn run(self: Arc<Self>) {
+    async fn run(mut self, mut arriving: mpsc::Receiver<Outcome>) {
         let mut regions = self.shared.subscribe();
         let pause = Duration::from_secs(1).mul_f64(self.scale).clamp(PAUSE_MIN, PAUSE_MAX);
+        let mut outcomes = Vec::new();
         loop {
-            self.clone().pass();
+            self.settle(&mut outcomes);
+            self.pass();
             tokio::time::sleep(PAUSE_MIN).await;
             tokio::select! {
                 changed = regions.changed() => if changed.is_err() { return },
+                _ = arriving.recv_many(&mut outcomes, OUTCOMES_MAX) => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    fn pass(self: Arc<Self>) {
+    /// Writes what came of slow steps, all in one change.
+    fn settle(&mut self, outcomes: &mut Vec<Outcome>) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let (at, scale) = (Timestamp::now(), self.scale);
+        let mut unwanted = Vec::new();
+        self.shared.change(|region| {
+            for outcome in outcomes.drain(..) {
+                match outcome {
+                    Outcome::Started(instance, started) => {
+                        if !moves::booted(region, &instance, started, at, scale) {
+                            unwanted.push(instance.clone());
+                        }
+                        self.busy.remove(&instance);
+                    }
+                    Outcome::Stopped(instance) => {
+                        moves::finished(region, &instance, at);
+                        self.busy.remove(&instance);
+                    }
+                }
+            }
+        });
+        for instance in unwanted {
+            let servers = self.servers.clone();
+            self.tasks.spawn(async move { servers.stop(&instance).await });
+        }
+    }
+
+    fn pass(&mut self) {
         let (now, at) = (Instant::now(), Timestamp::now());
-        let steps = plan::steps(&self.shared.now(), now, self.boot, self.scale);
-        let (slow, quick): (Vec<Step>, Vec<Step>) =
-            steps.into_iter().partition(|step| matches!(step, Step::Boot { .. } | Step::Finish { .. }));
+        let region = self.shared.now();
+        let mut quick = Vec::new();
+        for step in plan::steps(&region, now, self.boot, self.scale) {
+            match step {
+                Step::Boot { instance } => self.boot(&region, instance),
+                Step::Finish { instance } => self.finish(instance),
+                Step::Launch { .. } | Step::Condemn { .. } | Step::Terminate { .. } | Step::Forget { .. } => quick.push(step),
+            }
+        }
         if !quick.is_empty() {
             self.shared.change(|region| {
                 for step in &quick {
@@ -85,49 +136,40 @@ impl Life {
                 }
             });
         }
-        for step in slow {
-            match step {
-                Step::Boot { instance } => self.clone().spawn(instance, Self::boot),
-                Step::Finish { instance } => self.clone().spawn(instance, Self::finish),
-                Step::Launch { .. } | Step::Condemn { .. } | Step::Terminate { .. } | Step::Forget { .. } => {}
-            }
-        }
+    }
+
+    fn boot(&mut self, region: &Region, instance: Name) {
+        let image = region.instances.get(&instance).and_then(|server| region.images.get(&server.image));
+        let (servers, kind) = (self.servers.clone(), image.map(|image| image.server.clone()));
+        self.spawn(instance, move |instance| async move {
+            let started = match kind {
+                Some(kind) => servers.start(&instance, &kind).await,
+                None => Err("The image was deregistered. Launching EC2 instance failed.".to_owned()),
+            };
+            Outcome::Started(instance, started)
+        });
+    }
+
+    fn finish(&mut self, instance: Name) {
+        let servers = self.servers.clone();
+        self.spawn(instance, move |instance| async move {
+            servers.stop(&instance).await;
+            Outcome::Stopped(instance)
+        });
     }
 
     /// Starts `work` on `instance`, unless something is being done to it already.
-    fn spawn<F>(self: Arc<Self>, instance: Name, work: fn(Arc<Self>, Name) -> F)
+    fn spawn<F>(&mut self, instance: Name, work: impl FnOnce(Name) -> F + Send + 'static)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Outcome> + Send,
     {
-        if self.busy().insert(instance.clone()) {
-            let tasks = self.tasks.clone();
-            tasks.spawn(async move {
-                let _room = self.room.acquire().await;
-                work(self.clone(), instance.clone()).await;
-                self.busy().remove(&instance);
+        if self.busy.insert(instance.clone()) {
+            let (room, outcomes) = (self.room.clone(), self.outcomes.clone());
+            self.tasks.spawn(async move {
+                let _room = room.acquire().await;
+                // Without a receiver the region has ended, and its servers with it.
+                let _ = outcomes.send(work(instance).await).await;
             });
         }
-    }
-
-    fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<Name>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn boot(self: Arc<Self>, instance: Name) {
-        let region = self.shared.now();
-        let image = region.instances.get(&instance).and_then(|server| region.images.get(&server.image));
-        let started = match image {
-            Some(image) => self.servers.start(&instance, &image.server).await,
-            None => Err("The image was deregistered. Launching EC2 instance failed.".to_owned()),
-        };
-        let wanted = self.shared.change(|region| moves::booted(region, &instance, started, Timestamp::now(), self.scale));
-        if !wanted {
-            self.servers.stop(&instance).await;
-        }
-    }
-
-    async fn finish(self: Arc<Self>, instance: Name) {
-        self.servers.stop(&instance).await;
-        self.shared.change(|region| moves::finished(region, &instance, Timestamp::now()));
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::plan::{Step, does};
 use crate::{
-    model::{Activity, Instance, Lifecycle, Region, ServerGroup, ServerKind},
+    model::{Activity, Instance, Lifecycle, Name, Region, ServerGroup, ServerKind},
     names, targets,
 };
 
@@ -139,16 +139,23 @@ pub fn terminate(region: &mut Region, id: &str, cause: &str, at: Timestamp, now:
         newest(region, id, "Cancelled", None, at);
     }
     record(region, &name, Some(id), format!("Terminating EC2 instance: {id}"), cause, at);
-    let registered = region.target_groups.values().filter(|group| group.targets.contains_key(id));
-    for target_group in registered.map(|group| group.arn.clone()).collect::<Vec<_>>() {
+    for target_group in registered(region, id) {
         targets::deregister(region, &target_group, id, now, scale);
     }
 }
 
+/// The target groups that `id` is in.
+fn registered(region: &Region, id: &str) -> Vec<Name> {
+    let groups = region.target_groups.values();
+    groups.filter(|group| group.targets.contains_key(id)).map(|group| group.arn.clone()).collect()
+}
+
 /// Its server has stopped.
 pub fn finished(region: &mut Region, id: &str, at: Timestamp) {
-    for group in region.target_groups.values_mut() {
-        group.targets.remove(id);
+    for target_group in registered(region, id) {
+        if let Some(group) = region.target_groups.get_mut(&target_group) {
+            group.targets.remove(id);
+        }
     }
     region.instances.remove(id);
     newest(region, id, "Successful", None, at);

@@ -129,3 +129,106 @@ fn remove(group: &ServerGroup, servers: &[&Instance], steps: &mut Vec<Step>) {
     let cause = "the deletion of its group";
     steps.extend(staying.map(|server| Step::Terminate { instance: server.id.clone(), cause }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Target,
+        scenario::{self, Stage},
+        scene,
+    };
+
+    const NO_BOOT: Duration = Duration::ZERO;
+
+    /// A group of two, `servers` of which run; its slot is in a rule.
+    fn region(servers: usize) -> (Region, String) {
+        let mut region = Region::default();
+        let staged = scenario::build(&mut region, &Stage::default(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+        for number in 0..servers {
+            let id = format!("i-{number}");
+            let mut server = scene::instance(&id, ([127, 0, 0, 1], 1).into());
+            server.group = "web-prod-v000".to_owned();
+            scene::register(&mut region, &staged.services[0].slots[0][0], server, TargetState::Healthy);
+        }
+        (region, staged.services[0].slots[0][0].clone())
+    }
+
+    fn group(region: &mut Region) -> &mut ServerGroup {
+        region.groups.get_mut("web-prod-v000").unwrap()
+    }
+
+    fn steps_after(region: &Region, later: Duration) -> Vec<Step> {
+        steps(region, Instant::now() + later, NO_BOOT, 1.0)
+    }
+
+    fn terminated(steps: &[Step]) -> Vec<&str> {
+        let ids = steps.iter().filter_map(|step| match step {
+            Step::Terminate { instance, .. } => Some(instance.as_str()),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    #[test]
+    fn a_full_group_is_left_alone() {
+        assert_eq!(steps_after(&region(2).0, Duration::from_secs(3_600)), []);
+    }
+
+    #[test]
+    fn a_group_is_filled_unless_launching_is_suspended_or_held_back() {
+        let launch = Step::Launch { group: "web-prod-v000".to_owned() };
+        let (mut region, _) = region(0);
+        assert_eq!(steps_after(&region, NO_BOOT), [launch.clone(), launch.clone()]);
+        group(&mut region).failures = 1;
+        assert_eq!(steps_after(&region, NO_BOOT).len(), 1, "one alone after a failure");
+        group(&mut region).retry_at = Some(Instant::now() + Duration::from_secs(60));
+        assert_eq!(steps_after(&region, NO_BOOT), []);
+        assert_eq!(steps_after(&region, Duration::from_secs(61)), [launch]);
+        group(&mut region).suspended = vec!["Launch".to_owned()];
+        assert_eq!(steps_after(&region, Duration::from_secs(61)), []);
+    }
+
+    #[test]
+    fn the_load_balancers_verdict_counts_after_the_grace_and_only_for_health_checks_of_its_type() {
+        let (mut region, slot) = region(2);
+        region.target_groups.get_mut(&slot).unwrap().targets.get_mut("i-1").unwrap().state = TargetState::Unhealthy;
+        let condemn = Step::Condemn { instance: "i-1".to_owned() };
+        assert_eq!(steps_after(&region, Duration::from_secs(59)), []);
+        assert_eq!(steps_after(&region, Duration::from_secs(61)), [condemn]);
+        group(&mut region).health_check_type = "EC2".to_owned();
+        assert_eq!(steps_after(&region, Duration::from_secs(61)), []);
+    }
+
+    #[test]
+    fn a_dead_server_needs_no_grace_and_is_replaced_unless_that_is_suspended() {
+        let (mut region, _) = region(2);
+        region.instances.get_mut("i-0").unwrap().killed = true;
+        assert_eq!(steps_after(&region, NO_BOOT), [Step::Condemn { instance: "i-0".to_owned() }]);
+        region.instances.get_mut("i-0").unwrap().healthy = false;
+        assert_eq!(terminated(&steps_after(&region, NO_BOOT)), ["i-0"]);
+        group(&mut region).suspended = vec!["ReplaceUnhealthy".to_owned()];
+        assert_eq!(steps_after(&region, NO_BOOT), []);
+    }
+
+    #[test]
+    fn a_deletion_spares_nobody_and_comes_after_its_lag() {
+        let (mut region, _) = region(2);
+        region.instances.get_mut("i-0").unwrap().protected = true;
+        group(&mut region).suspended = vec!["Terminate".to_owned()];
+        group(&mut region).delete_at = Some(Instant::now() + Duration::from_secs(20));
+        assert_eq!(steps_after(&region, Duration::from_secs(19)), []);
+        assert_eq!(terminated(&steps_after(&region, Duration::from_secs(21))), ["i-0", "i-1"]);
+    }
+
+    #[test]
+    fn a_server_goes_when_it_has_drained_everywhere() {
+        let (mut region, slot) = region(3);
+        region.instances.get_mut("i-2").unwrap().lifecycle = Lifecycle::Terminating;
+        let gone_at = Some(Instant::now() + Duration::from_secs(30));
+        let draining = Target { instance: "i-2".to_owned(), state: TargetState::Draining, gone_at };
+        region.target_groups.get_mut(&slot).unwrap().targets.insert("i-2".to_owned(), draining);
+        assert_eq!(steps_after(&region, Duration::from_secs(29)), []);
+        assert_eq!(steps_after(&region, Duration::from_secs(31)), [Step::Finish { instance: "i-2".to_owned() }]);
+    }
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Answer, Call, query, refusal::Refusal},
-    groups, living, living_mut,
+    groups, living_mut,
 };
 use crate::{
     model::{Region, ServerGroup, TargetState},
@@ -50,10 +50,7 @@ pub fn detach(region: &mut Region, call: &Call<'_>) -> Answer {
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let params = call.params;
     let name = params.required("AutoScalingGroupName")?;
-    let group = match living(region, name) {
-        Ok(group) => group,
-        Err(refusal) => region.groups.get(name).ok_or(refusal)?,
-    };
+    let group = region.groups.get(name).ok_or_else(|| Refusal::group_not_found(name))?;
     let states = region.target_groups.keys().filter_map(|arn| {
         let state = state(region, group, arn)?;
         Some((arn.clone(), json!({ "LoadBalancerTargetGroupARN": arn, "State": state })))

@@ -1,5 +1,7 @@
 //! Groups and their instances, as DescribeAutoScalingGroups shows them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +29,13 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let picked = picked.filter(|group| filters.iter().all(|filter| matches(group, *filter)));
     let (page, next) =
         query::page(picked.map(|group| (group.name.clone(), group)).collect(), params.text("NextToken"), size as usize);
-    let shown: Vec<Value> = page.into_iter().map(|group| show(region, group, instances)).collect();
+    let mut servers: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
+    for server in region.instances.values().filter(|_| instances) {
+        servers.entry(&server.group).or_default().push(server);
+    }
+    let none = Vec::new();
+    let shown = page.into_iter().map(|group| show(region, group, servers.get(group.name.as_str()).unwrap_or(&none)));
+    let shown: Vec<Value> = shown.collect();
     Ok(json!({ "AutoScalingGroups": shown, "NextToken": next }))
 }
 
@@ -53,8 +61,7 @@ pub fn account_limits(region: &Region, _: &Call<'_>) -> Answer {
     }))
 }
 
-fn show(region: &Region, group: &ServerGroup, instances: bool) -> Value {
-    let servers = region.instances.values().filter(|server| instances && server.group == group.name);
+fn show(region: &Region, group: &ServerGroup, servers: &[&Instance]) -> Value {
     let suspended = group.suspended.iter();
     let suspended = suspended.map(|name| json!({ "ProcessName": name, "SuspensionReason": "User suspended" }));
     let specification = specification(region, &group.launch_template, &group.launch_template_version);
@@ -70,7 +77,7 @@ fn show(region: &Region, group: &ServerGroup, instances: bool) -> Value {
         "TargetGroupARNs": group.target_groups,
         "HealthCheckType": group.health_check_type,
         "HealthCheckGracePeriod": group.health_check_grace.as_secs(),
-        "Instances": servers.map(|server| instance(region, group, server)).collect::<Vec<_>>(),
+        "Instances": servers.iter().map(|server| instance(region, group, server)).collect::<Vec<_>>(),
         "CreatedTime": format!("{:.3}", group.created_at),
         "SuspendedProcesses": suspended.collect::<Vec<_>>(),
         "VPCZoneIdentifier": group.subnets,

@@ -10,7 +10,7 @@ use crate::{
 
 pub fn register(region: &mut Region, call: &Call<'_>) -> Answer {
     let (arn, ids) = named(region, call)?;
-    let missing: Vec<&String> = ids.iter().filter(|id| !region.instances.contains_key(*id)).collect();
+    let missing: Vec<&String> = ids.iter().filter(|id| !region.instances.contains_key(id)).collect();
     if !missing.is_empty() {
         return Err(Refusal::new("InvalidTarget", format!("The following targets do not exist: {missing:?}")));
     }
