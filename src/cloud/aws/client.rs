@@ -168,3 +168,92 @@ where
         Err(_) => Err(fault::late(operation, limit)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::{
+        Credentials,
+        credential_fn::provide_credentials_fn,
+        provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
+    };
+
+    use super::*;
+    use crate::engine::ports::FaultKind;
+
+    fn clients(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Clients {
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(credentials));
+        Regions::new(&config.build(), &AwsSettings::default(), Arc::default()).of("eu-west-1")
+    }
+
+    fn somebody() -> Credentials {
+        Credentials::new("test", "test", None, None, "test")
+    }
+
+    /// A port that nobody may connect to.
+    fn port() -> (std::net::TcpListener, String) {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        (listener, endpoint)
+    }
+
+    async fn delete(clients: &Clients, deadline: Instant, fence: Option<SendBefore>) -> Fault {
+        let call = |_| {
+            let call = clients.elb.delete_rule().rule_arn("arn:…:listener-rule/app/a/b/c/d").customize();
+            match fence {
+                Some(fence) => call.interceptor(fence).send(),
+                None => call.send(),
+            }
+        };
+        clients.change("DeleteRule", deadline, call).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn what_was_signed_too_late_is_never_sent() {
+        let (listener, endpoint) = port();
+        let clients = clients(&endpoint, somebody());
+        let (past, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        // The process stalled after signing: by the time of the check the deadline has passed.
+        let fault = delete(&clients, later, Some(SendBefore(past))).await;
+        assert_eq!(fault.kind, FaultKind::NotSent, "{fault}");
+        // Nothing is even begun after the deadline.
+        assert_eq!(delete(&clients, past, Some(SendBefore(past))).await.kind, FaultKind::NotSent);
+        // A change that was given no deadline is a mistake of ours, and stays here too.
+        let fault = delete(&clients, later, None).await;
+        assert!(fault.message.contains("given no deadline"), "{fault}");
+        assert!(listener.accept().is_err(), "somebody connected");
+    }
+
+    #[tokio::test]
+    async fn without_credentials_nothing_is_sent_and_it_is_denied() {
+        let (listener, endpoint) = port();
+        let nobody = provide_credentials_fn(async || Err(CredentialsError::not_loaded("nobody is logged in")));
+        let clients = clients(&endpoint, nobody);
+        let later = Instant::now() + Duration::from_secs(60);
+        let fault = delete(&clients, later, Some(SendBefore(later))).await;
+        assert_eq!(fault.kind, FaultKind::Denied, "{fault}");
+        assert!(fault.message.contains("nobody is logged in"), "{fault}");
+        assert!(listener.accept().is_err(), "somebody connected");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_in_time_leaves_the_outcome_unknown() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let silent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Read until the caller has given up and closed it.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap()
+        });
+        let mut clients = clients(&endpoint, somebody());
+        clients.limits.change = Duration::from_millis(300);
+        let later = Instant::now() + Duration::from_secs(60);
+        let fault = delete(&clients, later, Some(SendBefore(later))).await;
+        assert_eq!(fault.kind, FaultKind::Transient, "{fault}");
+        assert_eq!(fault.message, "no answer within 300 ms");
+        assert!(silent.await.unwrap() > 0, "it was sent");
+    }
+}

@@ -75,46 +75,63 @@ pub(super) fn worst(results: Vec<Result<(), Fault>>) -> Result<(), Fault> {
     results.into_iter().filter_map(Result::err).reduce(worse).map_or(Ok(()), Err)
 }
 
-/// Codes as AWS's API models and its "Common errors" pages list them.
+/// Refused for its rate, as AWS's SDKs know it.
+const THROTTLED: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "SlowDown",
+    "BandwidthLimitExceeded",
+];
+/// No rights, or nobody we can say we are.
+const DENIED: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "AuthFailure",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "OptInRequired",
+    "NotAuthorized",
+];
+/// It may be accepted later, as it is. Credentials that ran out in mid-run are renewed; a request that was too long on its
+/// way is signed anew.
+const PASSING: &[&str] = &[
+    "ScalingActivityInProgress",
+    "ResourceInUse",
+    "ResourceContention",
+    "InternalFailure",
+    "InternalError",
+    "ServiceUnavailable",
+    "Unavailable",
+    "RequestTimeout",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+];
+
+/// What a code says. Codes are from AWS's API models and its pages of "Common errors".
 fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
+    let says = |words: &str| message.contains(words);
+    let gone = code.ends_with("NotFound") || code.ends_with("NotFoundException");
     match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "SlowDown"
-        | "BandwidthLimitExceeded" => FaultKind::Throttled,
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "UnauthorizedOperation"
-        | "AuthFailure"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "OptInRequired"
-        | "NotAuthorized"
-        | "RequestExpired"
-        | "InvalidSignatureException" => FaultKind::Denied,
-        "ScalingActivityInProgress"
-        | "ResourceInUse"
-        | "ResourceContention"
-        | "InternalFailure"
-        | "InternalError"
-        | "ServiceUnavailable"
-        | "Unavailable"
-        | "RequestTimeout" => FaultKind::Transient,
-        // A group on its way out takes no changes; once it is gone it is missing.
-        "ValidationError" if message.contains("pending delete") => FaultKind::Transient,
-        // Auto Scaling says of a group that is not there: ValidationError, "… name not found".
-        "ValidationError" if message.contains("not found") => FaultKind::Missing,
-        code if code.ends_with("NotFound") || code.ends_with("NotFoundException") => FaultKind::Missing,
+        // "Signature expired: … is now earlier than …": what others call RequestExpired.
+        "SignatureDoesNotMatch" if says("expired") => FaultKind::Transient,
+        // A group on its way out takes no changes; once it is gone it is missing. Auto Scaling has no code for either.
+        "ValidationError" if says("pending delete") => FaultKind::Transient,
+        "ValidationError" if says("not found") => FaultKind::Missing,
+        code if THROTTLED.contains(&code) => FaultKind::Throttled,
+        code if DENIED.contains(&code) => FaultKind::Denied,
+        code if PASSING.contains(&code) => FaultKind::Transient,
+        _ if gone => FaultKind::Missing,
         _ if status.is_some_and(|status| status >= 500) => FaultKind::Transient,
         _ => FaultKind::Rejected,
     }
@@ -166,7 +183,9 @@ mod tests {
         let kind = |code: &str| kind_of(code, "", Some(400));
         assert_eq!(kind("Throttling"), FaultKind::Throttled);
         assert_eq!(kind("AccessDenied"), FaultKind::Denied);
-        assert_eq!(kind("ExpiredToken"), FaultKind::Denied);
+        assert_eq!(kind("ExpiredToken"), FaultKind::Transient, "once is no failure");
+        assert_eq!(kind_of("SignatureDoesNotMatch", "Signature expired: …", Some(403)), FaultKind::Transient);
+        assert_eq!(kind("SignatureDoesNotMatch"), FaultKind::Denied);
         assert_eq!(kind("RuleNotFound"), FaultKind::Missing);
         assert_eq!(kind("ScalingActivityInProgress"), FaultKind::Transient);
         assert_eq!(kind("PriorityInUse"), FaultKind::Rejected);

@@ -49,7 +49,7 @@ impl SeenGroup {
             min: count(group.min_size())?,
             max: count(group.max_size())?,
             instances: instances.collect(),
-            slots: group.target_group_arns().iter().map(SlotRef::new).collect(),
+            slots: slots(group),
             protected: group.deletion_protection().is_some_and(|level| level != &DeletionProtection::None),
             deleting: group.status().is_some(),
             mark: Mark::read(tags),
@@ -70,6 +70,16 @@ impl SeenGroup {
     pub(super) fn is_of(&self, installation: &str, deployment: crate::domain::ids::DeploymentId) -> bool {
         self.mark.as_ref().is_some_and(|mark| mark.installation == installation && mark.deployment == Some(deployment))
     }
+}
+
+/// Target groups come by two names: `AttachTrafficSources`, which Terraform may use, is the younger one.
+fn slots(group: &AutoScalingGroup) -> Vec<SlotRef> {
+    let younger = group.traffic_sources().iter().filter(|source| source.r#type() == Some("elbv2"));
+    let arns = group.target_group_arns().iter().map(String::as_str).chain(younger.filter_map(|source| source.identifier()));
+    let mut slots: Vec<_> = arns.map(SlotRef::new).collect();
+    slots.sort();
+    slots.dedup();
+    slots
 }
 
 /// What a group's servers are made from: the override where there is one, else the version of its launch template.

@@ -11,6 +11,8 @@ mod conditions;
 mod fault;
 mod fence;
 mod form;
+#[cfg(test)]
+mod form_tests;
 mod group_changes;
 mod groups;
 mod names;
@@ -38,7 +40,7 @@ use self::{
 use crate::{
     domain::{
         action::Action,
-        declaration::Declaration,
+        declaration::{Declaration, ROUTES_MAX},
         deployment::Deployment,
         ids::DeploymentId,
         observation::Observation,
@@ -47,6 +49,9 @@ use crate::{
     },
     engine::ports::{Cloud, Fault},
 };
+
+/// How long opening connections in advance may take.
+const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The `Cloud` port on AWS.
 #[derive(Debug)]
@@ -69,6 +74,20 @@ impl AwsCloud {
         let clock = Arc::new(ClockLead::default());
         let regions = Regions::new(config, settings, Arc::clone(&clock));
         Self { regions, clock, marks: Marks::default(), installation: installation.into() }
+    }
+
+    /// Keeps connections to a region's load-balancing API open: as many calls of the cheapest kind at once as a rollback of
+    /// `routes` routes would make. Idle ones close after a minute and a half.
+    ///
+    /// # Errors
+    /// The first call's fault, for the log: nothing hangs on it.
+    pub async fn warm(&self, region: &str, routes: usize) -> Result<(), Fault> {
+        let (clients, deadline) = (self.clients(region), Instant::now() + WARM_TIMEOUT);
+        let calls = (0..routes.min(ROUTES_MAX)).map(|_| {
+            let call = clients.elb.describe_account_limits().page_size(1);
+            clients.look("DescribeAccountLimits", deadline, call.send())
+        });
+        futures::future::try_join_all(calls).await.map(|_| ())
     }
 
     fn clients(&self, region: &str) -> Clients {

@@ -40,13 +40,14 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, deadline: Instant)
         launch_failures: Vec::new(),
         survey: None,
     };
-    match &d.plan {
-        _ if d.phase.is_terminal() => {}
-        None => {
+    match (&d.phase, &d.plan) {
+        (Phase::Pending, _) => {
             let survey = cloud.look_around(Inputs::of(d), Some(d.id), deadline).await;
             seen.survey = Some(survey.map_or_else(unknown, Known::Seen));
         }
-        Some(plan) => look(cloud, d, plan, deadline, &mut seen).await,
+        (phase, Some(plan)) if !phase.is_terminal() => look(cloud, d, plan, deadline, &mut seen).await,
+        // Ended, or on its way back before anything was planned: there is nothing to see.
+        (_, Some(_) | None) => {}
     }
     seen
 }

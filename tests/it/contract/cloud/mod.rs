@@ -6,6 +6,7 @@
 mod bases;
 mod differences;
 mod groups;
+mod hazards;
 mod house;
 mod overlays;
 mod preflight;

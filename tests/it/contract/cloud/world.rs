@@ -39,13 +39,13 @@ pub struct World {
     /// An image that servers can be made from.
     pub image: String,
     config: SdkConfig,
-    _running: Running,
+    running: Running,
 }
 
 /// What ends with the world.
 enum Running {
     Moto(#[expect(dead_code, reason = "held for its drop")] MotoServer),
-    PocketRegion(#[expect(dead_code, reason = "held for its drop")] Sim),
+    PocketRegion(Sim),
 }
 
 struct MotoServer(Child);
@@ -72,7 +72,7 @@ impl World {
             template: staged.services[0].launch_template.clone(),
             image: staged.images.values().next().unwrap().clone(),
             config,
-            _running: Running::PocketRegion(sim),
+            running: Running::PocketRegion(sim),
         }
     }
 
@@ -105,7 +105,15 @@ impl World {
             template: all_of(&template, "launchTemplateId").remove(0),
             image: "ami-12c6146b".to_owned(),
             config,
-            _running: Running::Moto(moto),
+            running: Running::Moto(moto),
+        }
+    }
+
+    /// The pocket region behind it, for what moto has no switches for.
+    pub fn sim(&self) -> &Sim {
+        match &self.running {
+            Running::PocketRegion(sim) => sim,
+            Running::Moto(_) => panic!("moto cannot be made to misbehave"),
         }
     }
 

@@ -1,0 +1,216 @@
+//! The adapter when AWS misbehaves, on a pocket region of each story's own: what it concludes, and what it never does.
+
+use std::time::{Duration, Instant};
+
+use cutover::{
+    domain::{
+        action::Action as Change,
+        declaration::Declaration,
+        ids::{Image, RouteRef},
+        observation::Known,
+        weight::Weight,
+    },
+    engine::ports::{Cloud, Fault as Refusal, FaultKind},
+};
+use cutover_sim::{
+    faults::{Effect, Fault},
+    scenario::{ImageOf, Server, Stage},
+};
+
+use super::{
+    house::{House, forward, host, rule},
+    world::{World, eventually},
+};
+
+const OPEN: fn() -> Change = || Change::OpenOverlays { routes: vec![0] };
+
+fn refuse(code: &str, status: u16) -> Effect {
+    Effect::Error { code: code.to_owned(), message: "as the story wants it".to_owned(), status }
+}
+
+fn set(world: &World, fault: Fault) -> String {
+    world.sim().faults().set(fault).unwrap()
+}
+
+fn calls(world: &World, operation: &str) -> usize {
+    world.sim().journal().calls(0, Some(operation)).len()
+}
+
+#[tokio::test]
+async fn an_overlay_whose_answer_was_lost_is_there_and_its_repeat_is_success() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "lost").await;
+    let d = house.planned(house.declaration(&house.base)).await;
+    set(&world, Fault::on("CreateRule", Effect::Lost { hang: false }).times(1));
+    assert_eq!(house.apply(&d, &OPEN()).await.unwrap_err().kind, FaultKind::Transient);
+    house.apply(&d, &OPEN()).await.unwrap();
+    assert_eq!(house.numbers().await, [99, 100]);
+}
+
+#[tokio::test]
+async fn a_number_in_use_by_nobody_to_be_seen_is_unknown_and_not_somebody_elses() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "stale").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    set(&world, Fault::on("DescribeRules", Effect::Stale { depth: 1 }).times(1));
+    assert_eq!(house.apply(&d, &OPEN()).await.unwrap_err().kind, FaultKind::Transient);
+    set(&world, Fault::on("DescribeRules", refuse("Throttling", 400)).times(1));
+    assert_eq!(house.apply(&d, &OPEN()).await.unwrap_err().kind, FaultKind::Transient);
+    house.apply(&d, &OPEN()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_sent_once_whatever_comes_back() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "once").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    let change = Change::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: Weight::ALL };
+    let cases = [
+        (refuse("ServiceUnavailable", 503), FaultKind::Transient),
+        (refuse("Throttling", 400), FaultKind::Throttled),
+        (refuse("AccessDenied", 403), FaultKind::Denied),
+        (refuse("InvalidConfigurationRequest", 400), FaultKind::Rejected),
+        (Effect::Reset, FaultKind::Transient),
+    ];
+    for (n, (effect, kind)) in (1..).zip(cases) {
+        set(&world, Fault::on("ModifyRule", effect).times(1));
+        let fault = house.apply(&d, &change).await.unwrap_err();
+        assert_eq!((fault.kind, fault.operation), (kind, "ModifyRule"), "{fault}");
+        assert_eq!(calls(&world, "ModifyRule"), n, "{fault}");
+        assert!(kind == FaultKind::Transient || fault.request_id.is_some(), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_seen_is_unknown_and_the_rest_is_seen() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "unknown").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    let why = |known: &dyn std::fmt::Debug| format!("{known:?}");
+
+    let fault = set(&world, Fault::on("DescribeTargetHealth", refuse("Throttling", 400)));
+    let seen = house.observe(&d).await;
+    assert!(seen.routes[0].seen().is_some());
+    assert!(seen.green.is_absent(), "no group needs no word on its health");
+    assert!(why(&seen.green_slot).contains("DescribeTargetHealth: Throttling"), "{:?}", seen.green_slot);
+    assert!(world.sim().faults().remove(&fault));
+
+    let fault = set(&world, Fault::on("DescribeAutoScalingGroups", refuse("Throttling", 400)));
+    let seen = house.observe(&d).await;
+    assert!(matches!(seen.green, Known::Unknown(_)) && matches!(seen.green_slot, Known::Unknown(_)));
+    assert!(seen.routes[0].seen().is_some());
+    assert!(world.sim().faults().remove(&fault));
+
+    let fault = set(&world, Fault::on("DescribeRules", refuse("Throttling", 400)));
+    let seen = house.observe(&d).await;
+    assert!(why(&seen.routes[0]).contains("DescribeRules: Throttling"), "{:?}", seen.routes[0]);
+    assert!(matches!(seen.green_slot, Known::Unknown(_)), "who names it is unknown");
+    assert!(world.sim().faults().remove(&fault));
+
+    // A process that knows no tags yet cannot say whose the rules are.
+    set(&world, Fault::on("DescribeTags", refuse("Throttling", 400)));
+    let restarted = House { cloud: world.cloud(), ..house };
+    assert!(why(&restarted.observe(&d).await.routes[0]).contains("DescribeTags: Throttling"));
+}
+
+#[tokio::test]
+async fn a_survey_that_cannot_see_is_no_refusal() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "blind").await;
+    let d = house.pending(house.declaration(&house.base));
+    for operation in ["DescribeRules", "DescribeTargetGroups", "DescribeTargetGroupAttributes", "DescribeAutoScalingGroups"] {
+        let fault = set(&world, Fault::on(operation, refuse("Throttling", 400)));
+        let seen = house.observe(&d).await.survey;
+        assert!(matches!(&seen, Some(Known::Unknown(why)) if why.contains(operation)), "{operation}: {seen:?}");
+        assert!(world.sim().faults().remove(&fault));
+    }
+}
+
+#[tokio::test]
+async fn routes_are_changed_side_by_side_and_the_worst_fault_is_told() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "side").await;
+    let mut routes = vec![RouteRef::new(&house.base)];
+    for number in [200, 300] {
+        let name = format!("side-{number}");
+        routes.push(RouteRef::new(rule(&world, &house.listener, number, &host(&name), forward(&[(&house.slots[0], 1)])).await));
+    }
+    let d = house.planned(Declaration { routes, ..house.declaration(&house.base) }).await;
+    let open = Change::OpenOverlays { routes: vec![0, 1, 2] };
+    let holding = set(&world, Fault::on("CreateRule", Effect::HoldBefore));
+    let release = async {
+        let all_three = async || world.sim().faults().list().first().filter(|fault| fault.holding == 3).map(|_| ());
+        eventually("all three are on their way", all_three).await;
+        assert!(world.sim().faults().release(&holding));
+    };
+    let (opened, ()) = tokio::join!(house.apply(&d, &open), release);
+    opened.unwrap();
+    assert_eq!(house.numbers().await, [99, 100, 199, 200, 299, 300]);
+
+    world.sim().faults().clear();
+    let rules: Vec<_> =
+        house.observe(&d).await.routes.iter().map(|route| route.seen().unwrap().overlays[0].rule.clone()).collect();
+    set(&world, Fault::on("DeleteRule", refuse("Throttling", 400)).times(1));
+    set(&world, Fault::on("DeleteRule", refuse("AccessDenied", 403)).times(1));
+    let fault = house.apply(&d, &Change::DeleteRules { rules: rules.clone() }).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Denied);
+    assert_eq!(calls(&world, "DeleteRule"), 3, "one that fails stops none of the others");
+    house.apply(&d, &Change::DeleteRules { rules }).await.unwrap();
+    assert_eq!(house.numbers().await, [100, 200, 300]);
+}
+
+#[tokio::test]
+async fn a_change_that_is_held_up_is_given_up_in_time_and_may_land_late() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "late").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    let holding = set(&world, Fault::on("DeleteRule", Effect::HoldBefore));
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let change = Change::DeleteRules { rules: d.overlays.clone() };
+    let fault: Refusal = house.cloud.apply(&d, &change, deadline).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Transient, "{fault}");
+    assert_eq!(house.numbers().await, [99, 100]);
+    assert!(world.sim().faults().release(&holding));
+    eventually("it lands", async || (house.numbers().await == [100]).then_some(())).await;
+    let fault = house.cloud.apply(&d, &change, Instant::now()).await.unwrap_err();
+    assert_eq!((fault.kind, calls(&world, "DeleteRule")), (FaultKind::NotSent, 1), "nothing leaves after its deadline");
+}
+
+#[tokio::test]
+async fn tags_that_were_given_are_not_asked_for() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "asked").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    for _ in 0..5 {
+        house.observe(&d).await;
+    }
+    let asked = world.sim().journal().calls(0, Some("DescribeTags"));
+    assert!(!asked.is_empty(), "of the base they are");
+    let overlay = d.overlays[0].as_str();
+    assert!(!asked.iter().any(|call| call.parameters.values().any(|value| value == overlay)));
+}
+
+#[tokio::test]
+async fn a_launch_that_fails_is_told_in_aws_own_words() {
+    let world = World::pocket_region().await;
+    let words = "The image id '[ami-0dead]' does not exist. Launching EC2 instance failed.";
+    let broken = ImageOf { version: "broken".to_owned(), server: Server::Fails(words.to_owned()) };
+    let staged = world.sim().stage(&Stage { service: "other".to_owned(), images: vec![broken], ..Stage::default() }).unwrap();
+    let house = House::build(&world, "launch").await;
+    let mut d = house.planned(house.declaration(&house.base)).await;
+    d.plan.as_mut().unwrap().green.image = Image::parse(&staged.images["broken"]).unwrap();
+    house.apply(&d, &Change::CreateGreen).await.unwrap();
+    let failure = eventually("the launch fails", async || house.observe(&d).await.launch_failures.into_iter().next()).await;
+    assert!(failure.hopeless && failure.message.contains("does not exist"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn the_clock_of_a_region_on_this_machine_is_ours() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "clock").await;
+    house.survey(&house.pending(house.declaration(&house.base))).await;
+    // A date has whole seconds, so a lead of up to one may be measured; more would be a fault.
+    assert!(house.cloud.clock_lead() <= Duration::from_secs(1), "{:?}", house.cloud.clock_lead());
+    house.cloud.warm(super::world::REGION, 2).await.unwrap();
+    assert_eq!(calls(&world, "DescribeAccountLimits"), 2);
+}
