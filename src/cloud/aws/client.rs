@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -87,7 +87,11 @@ impl Regions {
     /// `config` gives the endpoint and the credentials; how calls are made is decided here.
     pub(super) fn new(config: &SdkConfig, settings: &AwsSettings, clock: Arc<ClockLead>) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build();
-        let config = config.to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        // Stands in the user agent, and so in the account's CloudTrail: who changed the rule.
+        let name = config.app_name().cloned().or_else(|| AppName::new("cutover").ok());
+        let mut config = config.to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
+        config.set_app_name(name);
+        let config = config.build();
         let limits = Limits { look: settings.look_timeout, change: settings.change_timeout };
         Self { config, limits, clock, clients: Mutex::new(BTreeMap::new()) }
     }

@@ -16,6 +16,7 @@ use super::{
 
 pub const STORIES: &[Story] = &[
     story!(a_group_comes_up_in_its_slot_and_goes_again),
+    story!(a_groups_image_is_its_own_whatever_the_template_says),
     story!(a_group_is_made_from_a_template_version_too),
     story!(a_group_made_twice_is_one_group),
     story!(a_group_of_somebody_elses_under_greens_name_is_told),
@@ -68,6 +69,24 @@ async fn assert_tags(world: &World, group: &str, deployment: &str) {
     assert_eq!(value("cutover:role").as_deref(), Some("group"));
     assert_eq!(value("team").as_deref(), Some("web"), "the declared ones too");
     assert!(tags.iter().all(|tag| tag.propagate_at_launch() == Some(true)));
+}
+
+async fn a_groups_image_is_its_own_whatever_the_template_says(world: &World) {
+    let house = House::build(world, "image").await;
+    let mut declaration = house.declaration(&house.base);
+    declaration.server_group.instance_types = vec!["t3.micro".to_owned(), "t3.small".to_owned()];
+    let d = house.planned(declaration).await;
+    house.apply(&d, &Change::CreateGreen).await.unwrap();
+    let names = world.autoscaling.describe_auto_scaling_groups().auto_scaling_group_names("image-prod-v001");
+    let answer = names.send().await.unwrap();
+    let group = &answer.auto_scaling_groups()[0];
+    let template = group.mixed_instances_policy().unwrap().launch_template().unwrap();
+    let made: Vec<_> = template.overrides().iter().map(|with| (with.instance_type(), with.image_id())).collect();
+    let image = Some(world.image.as_str());
+    assert_eq!(made, [(Some("t3.micro"), image), (Some("t3.small"), image)]);
+    assert_eq!(template.launch_template_specification().unwrap().version(), Some("1"), "pinned by number");
+    assert_eq!((group.health_check_type(), group.health_check_grace_period()), (Some("ELB"), Some(60)));
+    assert_eq!((group.min_size(), group.desired_capacity(), group.max_size()), (Some(2), Some(2), Some(4)));
 }
 
 async fn a_group_is_made_from_a_template_version_too(world: &World) {
