@@ -6,12 +6,14 @@
 mod commands;
 mod declarations;
 mod deployments;
+pub mod embedded;
 mod error;
 mod holds;
 mod insert;
 mod lane;
 mod lease;
 mod rows;
+pub mod state_dir;
 mod tokens;
 mod wake;
 
