@@ -132,8 +132,8 @@ pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlem
                    with ordinality as e (kind, message, actor, data, place)
                order by e.place
            ), held as (
-               insert into deployment_holds (deployment_id, kind, key, number)
-               select settled.id, h.kind, h.key, h.number
+               insert into deployment_holds (deployment_id, kind, key, number, active)
+               select settled.id, h.kind, h.key, h.number, not $5
                from settled, unnest($13::text[], $14::text[], $15::integer[]) as h (kind, key, number)
            ), let_go as (
                update deployment_holds as h set active = false

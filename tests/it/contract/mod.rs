@@ -2,3 +2,5 @@
 
 mod cloud;
 mod embedded;
+mod store;
+mod store_postgres;

@@ -10,15 +10,15 @@ use cutover::{
     domain::{
         command::{self, Command, Outcome},
         declaration::Declaration,
-        deployment::{Deployment, Given, Intent, Live, Seen, Status},
+        deployment::{Deployment, Given, Live, Status},
         event::{self, Event},
         ids::{DeploymentId, HolderId, ListenerRef, Target},
         phase::Phase,
         time,
     },
     engine::ports::{
-        Claim, Commanded, Environment, Filter, Inserted, LaneStore, NewDeployment, Settled, Settlement, Store, StoreError,
-        StoredEvent, TokenOwner, Versioned,
+        Claim, Commanded, Environment, Filter, Inserted, LaneStore, NewDeployment, RecordFacts, Settled, Settlement, Store,
+        StoreError, StoredEvent, TokenOwner, Versioned,
     },
 };
 use jiff::Timestamp;
@@ -95,6 +95,7 @@ impl Row {
             held.push(format!("slot {}", plan.blue_slot));
             held.push(format!("slot {}", plan.green.slot));
             held.push(format!("group {}", plan.green.group));
+            held.extend(plan.blue.iter().map(|blue| format!("group {}", blue.group)));
             for route in &plan.routes {
                 held.extend([route.overlay_number, route.shield_number].map(|n| format!("number {} {n}", route.listener)));
             }
@@ -193,38 +194,19 @@ impl Store for MemoryStore {
             return Ok(Inserted::InProgress(Box::new(row.deployment.clone())));
         }
         let quiet_from = tables.rows.values().filter(on_a_route).filter_map(|row| row.quiet_from).max();
-        let abandoned = |row: &&Row| row.deployment.target == new.target && row.deployment.phase == Phase::Failed;
-        let let_go: Vec<_> = tables.rows.values().filter(abandoned).map(|row| row.deployment.id).collect();
-        let deployment = Deployment {
-            id: new.id,
-            target: new.target,
+        let abandoned = |row: &&Row| on_a_route(row) && row.deployment.phase == Phase::Failed;
+        let let_go = tables.rows.values().filter(abandoned).map(|row| row.deployment.id).collect();
+        let (id, at) = (new.id, new.created_at);
+        let deployment = new.recorded(RecordFacts {
             number: environment.next_number,
-            image: new.image,
-            version: new.version,
-            reason: new.reason,
-            created_by: new.created_by,
-            created_at: new.created_at,
-            ended_at: None,
-            strategy: new.strategy.unwrap_or_else(|| environment.declaration.strategy.clone()),
-            declaration: environment.declaration,
             live: environment.live,
             not_before: quiet_from.map(|from| time::after(from, half_quiet)),
             let_go,
-            phase: Phase::Pending,
-            phase_since: new.created_at,
-            paused_before_ms: 0,
-            order_seen: 0,
-            plan: None,
-            overlays: Vec::new(),
-            going_back: None,
-            refusal: Vec::new(),
-            seen: Seen::default(),
-            attention: None,
-            intent: Intent::default(),
-        };
+            declaration: environment.declaration.clone(),
+        });
         let row = Row { deployment: deployment.clone(), version: 1, lease: None, due: Instant::now(), quiet_from: None };
-        tables.rows.insert(new.id, row);
-        tables.record(new.id, new.created_at, vec![event::created(&deployment)]);
+        tables.rows.insert(id, row);
+        tables.record(id, at, vec![event::created(&deployment)]);
         self.news.notify_waiters();
         Ok(Inserted::Created(Box::new(Versioned { deployment, version: 1 })))
     }
@@ -298,10 +280,12 @@ impl Store for MemoryStore {
         Ok(claims)
     }
 
-    async fn next_due(&self, _holder: &HolderId) -> Result<Option<Duration>, StoreError> {
+    async fn next_due(&self, holder: &HolderId) -> Result<Option<Duration>, StoreError> {
         let tables = self.tables();
         let open = tables.rows.values().filter(|row| !row.deployment.phase.is_terminal());
-        Ok(open.map(|row| row.due.saturating_duration_since(Instant::now())).min())
+        let free =
+            |row: &Row| row.lease.as_ref().filter(|(by, _)| by != holder).map_or(row.due, |(_, until)| row.due.max(*until));
+        Ok(open.map(|row| free(row).saturating_duration_since(Instant::now())).min())
     }
 
     async fn renew(&self, claim: &Claim, holder: &HolderId, lease: Duration) -> Result<Option<Instant>, StoreError> {
@@ -311,6 +295,7 @@ impl Store for MemoryStore {
         Ok(row.filter(|row| row.version == claim.version && row.lease.as_ref().is_some_and(|(by, _)| by == holder)).map(
             |row| {
                 row.lease = Some((holder.clone(), ends));
+                row.due = ends;
                 ends
             },
         ))
@@ -326,9 +311,8 @@ impl Store for MemoryStore {
         let mut next = settlement.next.clone();
         next.intent = row.deployment.intent.clone();
         let now = Timestamp::now();
-        let entered = row.deployment.phase.name() != next.phase.name();
-        let ends = entered && (next.phase == Phase::Retiring || next.phase.is_terminal());
-        let quiet_from = row.quiet_from.or_else(|| ends.then_some(now));
+        let entered_retiring = (next.phase == Phase::Retiring).then_some(next.phase_since);
+        let quiet_from = row.quiet_from.or(entered_retiring).or(next.ended_at);
         let stored =
             Row { deployment: next, version: row.version + 1, lease: None, due: Instant::now() + settlement.due, quiet_from };
         let held = stored.holds();
@@ -348,6 +332,7 @@ impl Store for MemoryStore {
                 row.due = Instant::now();
             }
         }
+        self.news.notify_waiters();
         Ok(())
     }
 
@@ -386,11 +371,10 @@ impl LaneStore for MemoryStore {
 
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
         let mut tables = self.tables();
-        Ok(tables.rows.get_mut(&id).map(|row| {
-            if !row.deployment.phase.is_terminal() && row.deployment.intent.rollback_accepted_at.is_none() {
-                row.deployment.intent.rollback_accepted_at = Some(at);
-                row.version += 1;
-            }
+        let row = tables.rows.get_mut(&id).filter(|row| row.deployment.intent.rollback.is_some());
+        self.news.notify_waiters();
+        Ok(row.map(|row| {
+            row.deployment.intent.rollback_accepted_at.get_or_insert(at);
             row.versioned()
         }))
     }

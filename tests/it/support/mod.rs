@@ -3,5 +3,6 @@
 pub mod fake_cloud;
 pub mod house;
 pub mod memory;
+pub mod postgres;
 pub mod process;
 pub mod region;

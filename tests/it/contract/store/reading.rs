@@ -1,0 +1,159 @@
+//! Reading: lists in order, histories in order, and being woken by a change.
+
+use cutover::{
+    domain::{deployment::Status, phase::Phase},
+    engine::ports::{Filter, LaneStore, Store},
+};
+
+use super::*;
+
+on_both_stores! {
+    deployments_are_listed_newest_first_and_paged,
+    a_list_shows_what_is_asked_for,
+    the_running_ones_and_the_outcomes_are_apart,
+    the_newest_is_the_one_that_runs_or_else_the_last_that_ended,
+    environments_are_listed_by_name_and_paged,
+    events_are_read_in_order_and_go_on_from_where_a_reader_stopped,
+    whoever_waits_is_woken_by_every_kind_of_change,
+    a_change_between_looking_and_waiting_is_not_missed,
+    the_store_answers_a_ping,
+}
+
+fn numbers(list: &[Versioned]) -> Vec<u32> {
+    list.iter().map(|read| read.deployment.number).collect()
+}
+
+async fn five_of_web(store: &impl Store) -> Vec<DeploymentId> {
+    declare(store, "web").await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(create(store, "web").await.deployment.id);
+        if made.len() < 5 {
+            bring(store, made[made.len() - 1], Phase::Cancelled).await;
+        }
+    }
+    made
+}
+
+async fn deployments_are_listed_newest_first_and_paged(store: &impl Store, _: &impl LaneStore) {
+    let made = five_of_web(store).await;
+    let page = |before| Filter { limit: 2, before, ..Filter::default() };
+    assert_eq!(numbers(&store.list(&page(None)).await.unwrap()), [5, 4]);
+    assert_eq!(numbers(&store.list(&page(Some(made[3]))).await.unwrap()), [3, 2]);
+    assert_eq!(numbers(&store.list(&page(Some(made[1]))).await.unwrap()), [1]);
+    assert!(store.list(&page(Some(made[0]))).await.unwrap().is_empty());
+}
+
+async fn a_list_shows_what_is_asked_for(store: &impl Store, _: &impl LaneStore) {
+    let made = five_of_web(store).await;
+    release(store, "api").await;
+    give(store, made[4], Command::Pause).await;
+    let all = || Filter { limit: 100, ..Filter::default() };
+    let count = async |filter: Filter| store.list(&filter).await.unwrap().len();
+    assert_eq!(count(all()).await, 6);
+    assert_eq!(count(Filter { service: Some(ServiceName::new("web")), ..all() }).await, 5);
+    assert_eq!(count(Filter { environment: Some(EnvironmentName::new("prod")), ..all() }).await, 6);
+    assert_eq!(count(Filter { environment: Some(EnvironmentName::new("test")), ..all() }).await, 0);
+    assert_eq!(count(Filter { status: Some(Status::Cancelled), ..all() }).await, 4);
+    assert_eq!(count(Filter { status: Some(Status::Pending), ..all() }).await, 1);
+    let paused = store.list(&Filter { status: Some(Status::Paused), ..all() }).await.unwrap();
+    assert_eq!(paused.iter().map(|read| read.deployment.id).collect::<Vec<_>>(), [made[4]]);
+}
+
+async fn the_running_ones_and_the_outcomes_are_apart(store: &impl Store, _: &impl LaneStore) {
+    let made = five_of_web(store).await;
+    let running = store.running(10).await.unwrap();
+    assert_eq!(running.iter().map(|read| read.deployment.id).collect::<Vec<_>>(), [made[4]]);
+    assert_eq!(store.running_versions(10).await.unwrap(), [(made[4], 1)]);
+    assert_eq!(store.outcomes().await.unwrap(), [(of("web"), Status::Cancelled, 4)]);
+}
+
+async fn the_newest_is_the_one_that_runs_or_else_the_last_that_ended(store: &impl Store, lane: &impl LaneStore) {
+    let made = five_of_web(store).await;
+    release(store, "api").await;
+    let newest = async || lane.newest(&of("web")).await.unwrap().unwrap().deployment;
+    assert_eq!(newest().await.id, made[4]);
+    bring(store, made[4], Phase::RolledBack).await;
+    assert_eq!((newest().await.id, newest().await.phase), (made[4], Phase::RolledBack));
+}
+
+async fn environments_are_listed_by_name_and_paged(store: &impl Store, _: &impl LaneStore) {
+    for service in ["shop", "api", "web"] {
+        declare(store, service).await;
+    }
+    let names = async |after: Option<Target>, limit| -> Vec<String> {
+        let page = store.environments(after.as_ref(), limit).await.unwrap();
+        page.iter().map(|environment| environment.target.service.to_string()).collect()
+    };
+    assert_eq!(names(None, 2).await, ["api", "shop"]);
+    assert_eq!(names(Some(of("shop")), 2).await, ["web"]);
+    assert!(names(Some(of("web")), 2).await.is_empty());
+}
+
+async fn events_are_read_in_order_and_go_on_from_where_a_reader_stopped(store: &impl Store, _: &impl LaneStore) {
+    let (web, api) = (release(store, "web").await, release(store, "api").await);
+    give(store, web, Command::Pause).await;
+    give(store, api, Command::Pause).await;
+    bring(store, web, Phase::Cancelled).await;
+    let all = store.events(web, 0, 10).await.unwrap();
+    let kinds: Vec<_> = all.iter().map(|event| event.event.kind.as_str()).collect();
+    assert_eq!(kinds, ["deployment.created", "command.pause", "phase.entered"]);
+    assert!(all.is_sorted_by(|a, b| a.id < b.id && a.at <= b.at));
+    let rest = store.events(web, all[0].id, 1).await.unwrap();
+    assert_eq!(rest.iter().map(|event| event.id).collect::<Vec<_>>(), [all[1].id]);
+    assert!(store.events(web, all[2].id, 10).await.unwrap().is_empty());
+}
+
+async fn whoever_waits_is_woken_by_every_kind_of_change(store: &impl Store, lane: &impl LaneStore) {
+    declare(store, "web").await;
+    // Until the listener is there, waits end by polling only; from the first prompt wake on it is.
+    eventually(store, "the listener", async || {
+        let woken = store.changed(PATIENCE / 2);
+        let woken = tokio::time::timeout(Duration::from_millis(500), woken);
+        let id = create(store, "web").await.deployment.id;
+        let there = woken.await.is_ok();
+        bring(store, id, Phase::Cancelled).await;
+        there.then_some(())
+    })
+    .await;
+    let prompt = |woken| tokio::time::timeout(PATIENCE / 2, woken);
+
+    let woken = store.changed(PATIENCE);
+    let web = create(store, "web").await.deployment.id;
+    prompt(woken).await.expect("woken by a new deployment");
+    let woken = store.changed(PATIENCE);
+    give(store, web, Command::Pause).await;
+    prompt(woken).await.expect("woken by a command");
+    let claim = claim(store, &replica(1), web).await;
+    let woken = store.changed(PATIENCE);
+    let next = claim.deployment.entering(Phase::Verifying, now());
+    settle_with(store, &replica(1), &claim, &next, &[], LEASE).await;
+    prompt(woken).await.expect("woken by a settle");
+    let woken = store.changed(PATIENCE);
+    lane.raise_rollback(web, &by("ada")).await.unwrap();
+    prompt(woken).await.expect("woken by a rollback");
+    let woken = store.changed(PATIENCE);
+    lane.accepted(web, now()).await.unwrap();
+    prompt(woken).await.expect("woken by its acceptance");
+    super::claim(store, &replica(1), web).await;
+    let woken = store.changed(PATIENCE);
+    store.release_all(&replica(1)).await.unwrap();
+    prompt(woken).await.expect("woken by a lease that was given back");
+}
+
+async fn a_change_between_looking_and_waiting_is_not_missed(store: &impl Store, _: &impl LaneStore) {
+    let web = release(store, "web").await;
+    eventually(store, "a wake that came before the wait", async || {
+        let woken = store.changed(PATIENCE);
+        let command = if read(store, web).await.intent.is_paused() { Command::Resume } else { Command::Pause };
+        give(store, web, command).await;
+        // The news arrives now, while nobody is polling `woken`.
+        store.changed(Duration::from_millis(200)).await;
+        tokio::time::timeout(Duration::from_millis(1), woken).await.ok()
+    })
+    .await;
+}
+
+async fn the_store_answers_a_ping(store: &impl Store, _: &impl LaneStore) {
+    store.ping().await.unwrap();
+}
