@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{process::Service, region::Scene};
 
-fn declaration(scene: &Scene) -> Value {
+pub(super) fn declaration(scene: &Scene) -> Value {
     let service = &scene.staged.services[0];
     json!({
         "provider": {"kind": "aws", "region": "eu-west-1"},

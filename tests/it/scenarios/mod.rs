@@ -2,4 +2,6 @@
 
 mod crash;
 mod engine;
+mod refused;
 mod region;
+mod unreachable;
