@@ -79,7 +79,7 @@ pub async fn promote(
 /// The deployment is paused from then on; `resume` goes on from the first stage above. A higher weight needs enough healthy
 /// servers on green.
 #[utoipa::path(
-    put, path = "/v1/deployments/{id}/weight", tag = "commands",
+    put, path = "/v1/deployments/{id}/weight", operation_id = "set_weight", tag = "commands",
     params(("id" = Uuid, Path), ("if-match" = Option<String>, Header, description = "Only if this is still its ETag")),
     request_body = WeightBody, responses(Commanded, Problems)
 )]

@@ -16,7 +16,7 @@ use super::{
     extract::{At, Body, Id, Parameters},
     polling::{self, Wait},
     services::next_page,
-    wire::{DeploymentView, NoopView, Page, PlannedView, ReleaseBody},
+    wire::{DeploymentView, NoopView, NothingCreated, Page, PlannedView, ReleaseBody},
 };
 use crate::{
     domain::{deployment::Status, ids::DeploymentId, spec},
@@ -32,7 +32,7 @@ const PAGE: usize = 20;
 ///
 /// Moves a service/environment to an image. Nothing waits in a queue: while one runs, the next is refused with its link.
 #[utoipa::path(
-    post, path = "/v1/services/{service}/environments/{environment}/deployments", tag = "deployments",
+    post, path = "/v1/services/{service}/environments/{environment}/deployments", operation_id = "create_deployment", tag = "deployments",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -40,8 +40,7 @@ const PAGE: usize = 20;
     ),
     request_body = ReleaseBody,
     responses(
-        (status = 200, description = "The image is live already (`outcome` is `noop`), or the plan of a dry run",
-            content((NoopView = "application/json"), (PlannedView = "application/json"))),
+        (status = 200, description = "The image is live already, or the plan of a dry run", body = NothingCreated),
         (status = 202, description = "Created", body = DeploymentView, headers(("location" = String), ("etag" = String))),
         Problems
     )
@@ -72,7 +71,7 @@ pub async fn create(
 
 /// List deployments, newest first
 #[utoipa::path(
-    get, path = "/v1/deployments", tag = "deployments",
+    get, path = "/v1/deployments", operation_id = "list_deployments", tag = "deployments",
     params(
         ("service" = Option<String>, Query, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = Option<String>, Query, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -125,7 +124,7 @@ fn read_status(text: &str) -> Result<Status, String> {
 /// With `wait` the answer comes when what `until` names is there, and after that time at the latest, with the deployment as it is
 /// then. Without `until` it comes when the ETag changes: from the one in `If-None-Match`, else from the present one.
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}", tag = "deployments",
+    get, path = "/v1/deployments/{id}", operation_id = "get_deployment", tag = "deployments",
     params(
         ("id" = Uuid, Path),
         ("wait" = Option<String>, Query, description = "How long to wait at most, up to 60s", example = "55s"),

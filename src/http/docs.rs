@@ -20,7 +20,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{
     Edge,
     error::{FaultView, Kind, Problem},
-    wire::DeploymentLink,
+    wire::{ActionWord, DeploymentLink, PhaseWord},
 };
 
 /// What every list takes.
@@ -52,9 +52,9 @@ struct ProblemSchema {
     /// The deployment that it is about.
     deployment: Option<DeploymentLink>,
     /// Where that deployment is (`illegal-in-phase`, `gate-not-open`).
-    phase: Option<String>,
+    phase: Option<PhaseWord>,
     /// The commands that are legal there (`illegal-in-phase`).
-    allowed_actions: Option<Vec<String>>,
+    allowed_actions: Option<Vec<ActionWord>>,
 }
 
 const TOKEN: &str = "token";
@@ -131,7 +131,7 @@ impl IntoResponses for Commanded {
 
 /// What a problem means
 #[utoipa::path(
-    get, path = "/problems/{slug}", tag = "operations", security(()),
+    get, path = "/problems/{slug}", operation_id = "explain_problem", tag = "operations", security(()),
     params(("slug" = String, Path, example = "validation-failed")),
     responses((status = 200, description = "A page for people", body = String, content_type = "text/html"), Problems)
 )]

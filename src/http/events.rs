@@ -13,7 +13,7 @@ use super::{
 
 /// Read a deployment's history, oldest first
 #[utoipa::path(
-    get, path = "/v1/deployments/{id}/events", tag = "deployments",
+    get, path = "/v1/deployments/{id}/events", operation_id = "list_events", tag = "deployments",
     params(
         ("id" = Uuid, Path),
         ("after" = Option<i64>, Query, description = "Only events after this id; the same as `cursor`", minimum = 0),

@@ -20,14 +20,14 @@ pub struct Health {
 }
 
 /// Is the process there?
-#[utoipa::path(get, path = "/livez", tag = "operations", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "operations", security(()), responses((status = 200, body = Health)))]
 pub async fn live() -> Response {
     Done::Ok.with(&Health { status: "ok", database: None })
 }
 
 /// May it be sent requests?
 #[utoipa::path(
-    get, path = "/readyz", tag = "operations", security(()),
+    get, path = "/readyz", operation_id = "readyz", tag = "operations", security(()),
     responses((status = 200, body = Health), (status = 503, description = "The database cannot be reached", body = Health))
 )]
 pub async fn ready(State(edge): State<Edge>) -> Response {

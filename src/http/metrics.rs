@@ -171,7 +171,7 @@ impl Series {
 ///
 /// Without the database only what this process counts itself is shown, with `cutover_database_up` 0.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operations", security(()),
+    get, path = "/metrics", operation_id = "metrics", tag = "operations", security(()),
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"))
 )]
 pub async fn scrape(State(edge): State<Edge>) -> Response {

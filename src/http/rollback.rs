@@ -8,7 +8,7 @@ use super::{
     docs::Problems,
     error::{Done, Problem},
     extract::{At, Body, Id, Parameters},
-    wire::{PlannedView, ReasonBody, RolledBackView},
+    wire::{PlannedView, ReasonBody, RollbackAnswer, RolledBackView},
 };
 use crate::{
     domain::spec,
@@ -32,7 +32,7 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
 /// Rolls back what runs. 200 means that the load balancer has accepted it on every route; 202 that it is being tried on, which
 /// never ends before it is done. Asking again gives the same rollback; one that ended less than 10 minutes ago too.
 #[utoipa::path(
-    post, path = "/v1/services/{service}/environments/{environment}/rollback", tag = "rollback",
+    post, path = "/v1/services/{service}/environments/{environment}/rollback", operation_id = "rollback_service", tag = "rollback",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -40,8 +40,7 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
     ),
     request_body = Option<ReasonBody>,
     responses(
-        (status = 200, description = "Accepted on every route, or the plan of a dry run",
-            content((RolledBackView = "application/json"), (PlannedView = "application/json"))),
+        (status = 200, description = "Accepted on every route, or the plan of a dry run", body = RollbackAnswer),
         (status = 202, description = "Taken down, not yet accepted everywhere", body = RolledBackView),
         Problems
     )
@@ -60,12 +59,11 @@ pub async fn of_service(
 ///
 /// As the rollback of its service, but of this deployment and no other.
 #[utoipa::path(
-    post, path = "/v1/deployments/{id}/rollback", tag = "rollback",
+    post, path = "/v1/deployments/{id}/rollback", operation_id = "rollback_deployment", tag = "rollback",
     params(("id" = Uuid, Path), ("dry_run" = Option<bool>, Query, description = "Only say what would be called")),
     request_body = Option<ReasonBody>,
     responses(
-        (status = 200, description = "Accepted on every route, or the plan of a dry run",
-            content((RolledBackView = "application/json"), (PlannedView = "application/json"))),
+        (status = 200, description = "Accepted on every route, or the plan of a dry run", body = RollbackAnswer),
         (status = 202, description = "Taken down, not yet accepted everywhere", body = RolledBackView),
         Problems
     )

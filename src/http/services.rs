@@ -36,7 +36,7 @@ const READS_AT_ONCE_MAX: usize = 8;
 /// cannot be reached is stored, `checked` is false, and every deployment checks again before it starts. An identical declaration
 /// makes no revision.
 #[utoipa::path(
-    put, path = "/v1/services/{service}/environments/{environment}", tag = "services",
+    put, path = "/v1/services/{service}/environments/{environment}", operation_id = "declare_service", tag = "services",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -87,7 +87,7 @@ async fn matching(edge: &Edge, target: &Target, conditions: &Conditions) -> Resu
 
 /// Read a service in an environment
 #[utoipa::path(
-    get, path = "/v1/services/{service}/environments/{environment}", tag = "services",
+    get, path = "/v1/services/{service}/environments/{environment}", operation_id = "get_service", tag = "services",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -111,7 +111,7 @@ pub async fn get(
 
 /// List what was declared, newest first
 #[utoipa::path(
-    get, path = "/v1/services/{service}/environments/{environment}/revisions", tag = "services",
+    get, path = "/v1/services/{service}/environments/{environment}/revisions", operation_id = "list_revisions", tag = "services",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
@@ -137,7 +137,7 @@ pub async fn revisions(State(edge): State<Edge>, At(target): At, mut query: Para
 
 /// List all services in their environments, by name
 #[utoipa::path(
-    get, path = "/v1/services", tag = "services",
+    get, path = "/v1/services", operation_id = "list_services", tag = "services",
     params(Paged),
     responses((status = 200, body = Page<ServiceView>), Problems)
 )]

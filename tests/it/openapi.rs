@@ -1,6 +1,6 @@
 //! The API document in the repository is the one that the code describes.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 #[test]
 fn the_committed_document_is_what_the_code_says() {
@@ -18,10 +18,13 @@ fn the_committed_document_is_what_the_code_says() {
 #[test]
 fn every_call_is_described_for_people() {
     let document = serde_json::to_value(cutover::http::openapi()).unwrap();
+    let mut ids = HashSet::new();
     for (path, calls) in document["paths"].as_object().unwrap() {
         for (method, call) in calls.as_object().unwrap() {
             let summary = call["summary"].as_str().unwrap_or_default();
             assert!(!summary.is_empty(), "{method} {path} has no summary");
+            let id = call["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{method} {path}: {id} names another call too");
             assert!(!call["tags"].as_array().unwrap().is_empty(), "{method} {path} has no tag");
         }
     }

@@ -90,7 +90,7 @@ pub enum TemplateVersion {
 
 /// As a text.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(pattern = "^[1-9][0-9]{0,8}$", example = "7")]
+#[schema(pattern = "^[1-9][0-9]{0,9}$", example = "7")]
 pub struct TemplateVersionText(pub String);
 
 /// As a number.

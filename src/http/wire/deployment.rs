@@ -71,6 +71,20 @@ pub enum PhaseWord {
     Failed,
 }
 
+/// What can be asked of a deployment.
+#[derive(Debug, ToSchema)]
+#[schema(as = Action, rename_all = "snake_case")]
+pub enum ActionWord {
+    Rollback,
+    Promote,
+    Pause,
+    Resume,
+    Weight,
+    Approve,
+    Reject,
+    Cancel,
+}
+
 /// What made a deployment go back.
 #[derive(Debug, ToSchema)]
 #[schema(as = Trigger, rename_all = "snake_case")]
@@ -97,34 +111,43 @@ pub struct DeploymentView {
     /// 1, 2, 3 … within the service/environment.
     pub number: u32,
     pub image: String,
+    #[schema(required = true)]
     pub version: Option<String>,
+    #[schema(required = true)]
     pub reason: Option<String>,
     pub created_by: String,
     pub created_at: Timestamp,
+    #[schema(required = true)]
     pub ended_at: Option<Timestamp>,
     #[schema(value_type = StatusWord)]
     pub status: &'static str,
     #[schema(value_type = PhaseWord)]
     pub phase: &'static str,
     /// Counts from 1; null outside `shifting`.
+    #[schema(required = true)]
     pub stage: Option<usize>,
     pub stages: Vec<StageView>,
     pub weight: WeightView,
     /// When the bake or wait that runs now is over; null where the world or a person is waited for.
+    #[schema(required = true)]
     pub next_change_at: Option<Timestamp>,
     /// The group that served when it started; null for a first release.
+    #[schema(required = true)]
     pub blue: Option<GroupView>,
     pub green: GroupView,
     pub routes: Vec<RouteView>,
     /// Null until it goes back.
+    #[schema(required = true)]
     pub rollback: Option<RollbackView>,
     /// Why it was refused before anything was changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub refusal: Vec<RefusalView>,
     /// A sentence when a person is needed.
+    #[schema(required = true)]
     pub attention: Option<String>,
     /// The commands that are legal now.
+    #[schema(value_type = Vec<ActionWord>)]
     pub allowed_actions: Vec<&'static str>,
     /// When asking again is worth while.
     pub poll_after_ms: u32,
@@ -157,7 +180,7 @@ pub struct WeightView {
     #[schema(inline)]
     pub desired: Percent,
     /// The largest over all routes, as read back; null when one is unknown.
-    #[schema(inline)]
+    #[schema(required = true, inline)]
     pub observed: Option<Percent>,
 }
 
@@ -168,10 +191,13 @@ pub struct GroupView {
     #[schema(example = "web-prod-v042")]
     pub server_group: String,
     /// Null until the plan is made.
+    #[schema(required = true)]
     pub slot: Option<String>,
     /// Null where it cannot be told.
+    #[schema(required = true)]
     pub image: Option<String>,
     /// As last seen; null when not seen, or gone.
+    #[schema(required = true)]
     pub servers: Option<ServersView>,
 }
 
@@ -197,6 +223,7 @@ impl From<Servers> for ServersView {
 pub struct RouteView {
     pub base: String,
     /// The extra rule; null until provisioning ended.
+    #[schema(required = true)]
     pub overlay: Option<String>,
 }
 
@@ -207,11 +234,14 @@ pub struct RollbackView {
     #[schema(value_type = TriggerWord)]
     pub trigger: Trigger,
     pub by: String,
+    #[schema(required = true)]
     pub reason: Option<String>,
     pub requested_at: Timestamp,
     /// When the load balancer had accepted it on every route.
+    #[schema(required = true)]
     pub accepted_at: Option<Timestamp>,
     /// When every route was seen to send nothing to green.
+    #[schema(required = true)]
     pub observed_at: Option<Timestamp>,
     #[schema(example = "instant")]
     pub mode: &'static str,
@@ -236,6 +266,14 @@ pub struct RolledBackView {
     pub durable: bool,
     #[serde(flatten)]
     pub deployment: DeploymentView,
+}
+
+/// What a rollback answers with 200.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum RollbackAnswer {
+    RolledBack(Box<RolledBackView>),
+    DryRun(PlannedView),
 }
 
 impl RolledBackView {

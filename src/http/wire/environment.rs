@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DeclarationView, DeploymentLink, ServersView, environment_url};
+use super::{DeclarationView, DeploymentLink, PlannedView, ServersView, environment_url};
 use crate::{
     domain::{
         deployment::{Deployment, Live, Status},
@@ -50,11 +50,13 @@ pub struct EnvironmentView {
     pub declared_at: Timestamp,
     pub declared_by: String,
     /// Null until a deployment has succeeded.
+    #[schema(required = true)]
     pub live: Option<LiveView>,
     /// The deployment that runs now.
-    #[schema(example = "/v1/deployments/0193f0a4-6e0f-7c55-9a3c-2f1d5b8f0c11")]
+    #[schema(required = true, example = "/v1/deployments/0193f0a4-6e0f-7c55-9a3c-2f1d5b8f0c11")]
     pub running: Option<String>,
     /// The last deployment that ended.
+    #[schema(required = true)]
     pub last: Option<String>,
 }
 
@@ -117,12 +119,16 @@ pub struct ServiceView {
     pub url: String,
     pub service: String,
     pub environment: String,
+    #[schema(required = true)]
     pub live: Option<LiveView>,
     /// The deployment that runs now; null when none does.
+    #[schema(required = true)]
     pub running: Option<DeploymentLink>,
     /// The serving group's servers, as the running deployment (or the last one) saw them.
+    #[schema(required = true)]
     pub servers: Option<ServersView>,
     /// A sentence when a person is needed.
+    #[schema(required = true)]
     pub attention: Option<String>,
 }
 
@@ -155,7 +161,16 @@ pub struct NoopView {
     pub detail: String,
     pub service: String,
     pub environment: String,
+    #[schema(required = true)]
     pub live: Option<LiveView>,
+}
+
+/// What a request for a deployment answers with 200.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum NothingCreated {
+    Noop(NoopView),
+    DryRun(PlannedView),
 }
 
 impl From<&Environment> for NoopView {

@@ -10,10 +10,11 @@ pub use declaration::{
     ServerGroupView, StageSpec, StrategyView, TemplateVersion, TemplateVersionNumber, TemplateVersionText,
 };
 pub use deployment::{
-    DeploymentLink, DeploymentView, EventView, GroupView, PhaseWord, PlanStep, PlanView, PlannedView, RefusalView,
-    RollbackView, RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord, WeightView,
+    ActionWord, DeploymentLink, DeploymentView, EventView, GroupView, PhaseWord, PlanStep, PlanView, PlannedView, RefusalView,
+    RollbackAnswer, RollbackView, RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord,
+    WeightView,
 };
-pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, RevisionView, ServiceView};
+pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
 
 use serde::{Serialize, Serializer};
@@ -21,9 +22,9 @@ use utoipa::ToSchema;
 
 use crate::domain::weight::Weight;
 
-/// A weight as people write it: `25`, `12.5`.
+/// A weight as people write it, with one decimal at most: `25`, `12.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
-#[schema(value_type = f64, minimum = 0, maximum = 100, multiple_of = 0.1, example = 12.5)]
+#[schema(value_type = f64, minimum = 0, maximum = 100, example = 12.5)]
 pub struct Percent(Weight);
 
 impl From<Weight> for Percent {
@@ -48,6 +49,7 @@ impl Serialize for Percent {
 pub struct Page<T> {
     pub items: Vec<T>,
     /// To be given as `cursor` for the next page; null on the last one.
+    #[schema(required = true)]
     pub next_cursor: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use super::{Percent, StrategyView};
 #[serde(deny_unknown_fields)]
 pub struct ReleaseBody {
     /// `ami-…`, or a version of the declared launch template, `lt:7`.
-    #[schema(pattern = "^(ami-[0-9a-f]{1,17}|lt:[1-9][0-9]{0,8})$", example = "ami-0bb2")]
+    #[schema(pattern = "^(ami-[0-9a-f]{1,17}|lt:[1-9][0-9]{0,9})$", example = "ami-0bb2")]
     pub image: String,
     /// A free label: a version, a git sha.
     #[schema(min_length = 1, max_length = 128, example = "8.3.0")]

@@ -5,6 +5,7 @@ mod commands;
 mod declaring;
 mod deploying;
 mod door;
+mod fuzzing;
 mod limits;
 mod rolling_back;
 mod serving;
