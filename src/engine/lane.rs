@@ -93,9 +93,11 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             let action = lane::at_once(&bundle.deployment, bundle.confirmed.elapsed(), &self.settings.timing)?;
             Some((bundle.deployment.clone(), action))
         });
+        // Not sent, and not tried again, for longer than a copy is trusted: later the base may be on green.
+        let early_until = until.min(Instant::now() + self.settings.timing.commit_delay / 2);
         let call = async {
             match &early {
-                Some((deployment, action)) => self.insist(deployment, action, until).await.is_ok(),
+                Some((deployment, action)) => self.insist(deployment, action, early_until).await.is_ok(),
                 None => false,
             }
         };
