@@ -52,6 +52,9 @@ pub struct Deployment {
     pub plan: Option<Plan>,
     /// The overlays by ARN, in the plan's route order, written when provisioning ended. Weights go to these and to no others.
     pub overlays: Vec<RuleRef>,
+    /// When provisioning ended: after it nothing is pinned or created.
+    #[serde(default)]
+    pub provisioned_at: Option<Timestamp>,
     pub going_back: Option<GoingBack>,
     /// Why preflight refused.
     pub refusal: Vec<FieldFault>,

@@ -114,6 +114,7 @@ pub(crate) fn pending(number: u32, routes: usize, strategy: Strategy) -> Deploym
         order_seen: 0,
         plan: None,
         overlays: Vec::new(),
+        provisioned_at: None,
         going_back: None,
         refusal: Vec::new(),
         seen: Seen::default(),

@@ -121,6 +121,7 @@ impl NewDeployment {
             order_seen: 0,
             plan: None,
             overlays: Vec::new(),
+            provisioned_at: None,
             going_back: None,
             refusal: Vec::new(),
             seen: Seen::default(),

@@ -50,9 +50,19 @@ pub(super) fn rolling_back(
         Removal::Done => match unpin(plan, o, d, timing) {
             Some(Removal::Act(action)) => Decision::Act(action),
             Some(Removal::Wait) => Decision::WAIT,
-            Some(Removal::Done) | None => end(d, ends, now),
+            Some(Removal::Done) | None => match all_landed(d, timing) {
+                at if now < at => Decision::Wait { until: Some(at) },
+                _ => end(d, ends, now),
+            },
         },
     }
+}
+
+/// From when on no pin and no creation of ours can land any more, and no look be old enough to hide one that has: only then
+/// is it sure that nothing is left behind.
+fn all_landed(d: &Deployment, timing: &Timing) -> Timestamp {
+    let last_signed = d.provisioned_at.unwrap_or(d.phase_since);
+    time::after(time::after(last_signed, timing.half_quiet()), timing.absence_spread)
 }
 
 /// Whatever still sends traffic to green: shields go up first where the base may be green, then overlays down, then bases back.

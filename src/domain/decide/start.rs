@@ -132,6 +132,7 @@ pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> D
         (Some(overlays), Some(green)) if all_healthy(plan, green.servers) && !d.intent.is_paused() => {
             let mut next = d.entering(Phase::Verifying, now);
             next.overlays = overlays;
+            next.provisioned_at = Some(now);
             Decision::advance(next)
         }
         _ => Decision::Wait { until: deadline::of(d, now).into_iter().chain(d.not_before.filter(|at| *at > now)).min() },
