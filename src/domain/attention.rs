@@ -21,9 +21,9 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => {
             edited(d, o, seen_at.is_some()).or_else(|| short(d, o))
         }
+        Phase::Committing { .. } => edited(d, o, true),
         Phase::Pending
         | Phase::Verifying
-        | Phase::Committing { .. }
         | Phase::Retiring
         | Phase::RollingBack { .. }
         | Phase::Succeeded
@@ -87,10 +87,11 @@ fn edited(d: &Deployment, o: &Observation, reached: bool) -> Option<String> {
                 planned.route
             )),
             Forward::Split(seen) if reached && seen < recorded => Some(format!(
-                "the overlay on {} sends {seen} to green, {recorded} is recorded: it was changed outside Cutover; set the weight, or roll back",
-                planned.route
+                "the overlay on {} sends {seen} to green, {recorded} is recorded: it was changed outside Cutover, or by a call that came late; {}, or roll back",
+                planned.route,
+                if d.phase.base_may_be_green() { "set it back by hand" } else { "set the weight again" }
             )),
-            Forward::Split(_) if !view.base.is_all_blue() => Some(format!(
+            Forward::Split(_) if !d.phase.base_may_be_green() && !view.base.is_all_blue() => Some(format!(
                 "the base of {} no longer forwards to blue alone: it was changed outside Cutover; put it back before the commit",
                 planned.route
             )),
