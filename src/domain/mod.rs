@@ -12,9 +12,12 @@ pub mod decide;
 pub mod declaration;
 pub mod deployment;
 pub mod event;
+#[cfg(test)]
+mod explore;
 pub mod forecast;
 pub mod health;
 pub mod ids;
+pub mod invariants;
 pub mod lane;
 pub mod looks;
 pub mod numbers;

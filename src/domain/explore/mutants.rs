@@ -1,0 +1,138 @@
+//! The design with one rule taken out. Each mutant has to be found, or the walk proves nothing.
+
+use std::time::Duration;
+
+use super::mind::now;
+use crate::domain::{
+    action::Action,
+    decide::Decision,
+    deployment::Deployment,
+    looks::Looks,
+    observation::{Known, Observation},
+    phase::Phase,
+    time,
+    timing::Timing,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// A settle is stored although the record has changed since it was read.
+    NoVersionCheck,
+    /// A call is sent although the lease ended after it was decided on.
+    NoDeadlineCheck,
+    /// Weight goes to the overlay that is seen, not to the one recorded.
+    WeightToWhatIsSeen,
+    /// An overlay that is gone is opened again and adopted, in every phase.
+    OverlayOpenedAgain,
+    /// One look without a thing, and it is taken for gone.
+    AbsenceAtOneLook,
+    /// The lane judges by its copy of the record, however old, and not by what its commit returned.
+    LaneTrustsItsCopy,
+    /// The lane deletes overlays and never raises a shield.
+    LaneNeverShields,
+    /// A shield that somebody raised is no order.
+    ShieldIsNoOrder,
+    /// A shield goes as soon as the base is seen on blue.
+    ShieldGoesEarly,
+    /// A shield goes after half a quiet period, whatever the base says.
+    ShieldGoesUnseen,
+    /// The next deployment opens its overlay at once.
+    NextDoesNotWait,
+    /// The overlay goes as soon as the base is seen on green.
+    NoQuietPeriod,
+    /// The overlay goes before the base is written.
+    OverlayGoesFirst,
+    /// The base itself is edited: no overlay, so nothing that a rollback could take away.
+    EditTheBase,
+    /// An accepted call is taken for done: no look, no drain.
+    TearDownOnTheWord,
+}
+
+impl Mutant {
+    pub fn timing(self, timing: Timing) -> Timing {
+        match self {
+            Self::AbsenceAtOneLook => Timing { absence_looks: 1, absence_spread: Duration::ZERO, ..timing },
+            _ => timing,
+        }
+    }
+
+    /// Changes what is known before the look is taken in.
+    pub fn before(self, d: &mut Deployment, o: &mut Observation) {
+        match self {
+            Self::ShieldIsNoOrder if d.phase.may_go_back() => {
+                for route in &mut o.routes {
+                    if let Known::Seen(view) = route {
+                        view.shields.clear();
+                    }
+                }
+            }
+            Self::WeightToWhatIsSeen | Self::OverlayOpenedAgain if d.phase.can_pause() && !d.overlays.is_empty() => {
+                for (recorded, route) in d.overlays.iter_mut().zip(&o.routes) {
+                    if let Some(overlay) = route.seen().and_then(|view| view.overlays.first()) {
+                        *recorded = overlay.rule.clone();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Changes what was looked at before it is decided on, or the time it takes.
+    pub fn looking(self, d: &mut Deployment, o: &Observation, timing: Timing) -> Timing {
+        match (self, &d.phase) {
+            (Self::NoQuietPeriod, Phase::Committing { .. }) => Timing { quiet_period: Duration::ZERO, ..timing },
+            (Self::ShieldGoesEarly, Phase::RollingBack { .. }) if shielded(o) => {
+                Timing { quiet_period: Duration::ZERO, ..timing }
+            }
+            (Self::OverlayOpenedAgain, _) => {
+                d.seen.absences.overlays.clear();
+                timing
+            }
+            (Self::TearDownOnTheWord, Phase::RollingBack { .. } | Phase::Retiring) => {
+                let gone = |looks: &mut Looks| *looks = Looks { count: 9, first: Some(jiff::Timestamp::MIN), last: d.seen.at };
+                let absences = &mut d.seen.absences;
+                if o.routes.iter().filter_map(Known::seen).all(|view| view.overlays.is_empty()) {
+                    absences.overlays.iter_mut().chain(&mut absences.shields).for_each(gone);
+                }
+                gone(&mut absences.green_targets);
+                gone(&mut absences.blue_targets);
+                timing
+            }
+            _ => timing,
+        }
+    }
+
+    /// Changes the decision.
+    pub fn after(self, d: &Deployment, o: &Observation, decision: Decision) -> Decision {
+        let missing: Vec<usize> =
+            (0..o.routes.len()).filter(|i| o.routes[*i].seen().is_some_and(|view| view.overlays.is_empty())).collect();
+        let acts_or_waits = matches!(decision, Decision::Wait { .. } | Decision::Act(_));
+        match (self, &d.phase) {
+            (Self::OverlayOpenedAgain, phase) if phase.can_pause() && !d.overlays.is_empty() && acts_or_waits => {
+                if missing.is_empty() { decision } else { Decision::Act(Action::OpenOverlays { routes: missing }) }
+            }
+            (Self::OverlayGoesFirst, Phase::Committing { quiet_since: None }) if acts_or_waits => {
+                let standing = d.overlays.clone();
+                if missing.is_empty() {
+                    Decision::Act(Action::DeleteRules { rules: standing })
+                } else {
+                    Decision::Act(Action::SetBase { routes: missing, to: crate::domain::action::Side::Green })
+                }
+            }
+            (Self::ShieldGoesUnseen, Phase::RollingBack { .. }) if time::between(d.phase_since, now()) >= half_quiet() => {
+                let shields = o.routes.iter().filter_map(Known::seen).flat_map(|view| &view.shields);
+                let rules: Vec<_> = shields.map(|shield| shield.rule.clone()).collect();
+                if rules.is_empty() { decision } else { Decision::Act(Action::DeleteRules { rules }) }
+            }
+            _ => decision,
+        }
+    }
+}
+
+fn half_quiet() -> Duration {
+    super::mind::timing().half_quiet()
+}
+
+fn shielded(o: &Observation) -> bool {
+    o.routes.iter().filter_map(Known::seen).any(|view| !view.shields.is_empty())
+}

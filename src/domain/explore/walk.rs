@@ -1,0 +1,274 @@
+//! Walks every state of a world that can be reached, in breadth, and then asks of each: does it end once faults stop?
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    hash::{BuildHasherDefault, Hasher},
+    time::{Duration, Instant},
+};
+
+use super::{
+    check,
+    mind::{HALF_QUIET, Mind},
+    mutants::Mutant,
+    sight::Sight,
+    size::{Size, Step},
+    state::{Lane, Replica, State},
+    steps::Steps,
+    story,
+    world::{Group, SIZE, Scene},
+};
+use crate::domain::{command::Command, deployment::Deployment};
+
+/// A quick hash for small keys: collisions only cost time, since whole states are compared.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quick(u64);
+
+impl Hasher for Quick {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 29
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u16(&mut self, n: u16) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        self.write_u64(u64::from(n));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_isize(&mut self, n: isize) {
+        self.write_u64(u64::from_ne_bytes((n as i64).to_ne_bytes()));
+    }
+}
+
+/// What a walk found.
+#[derive(Debug)]
+pub struct Found {
+    pub states: usize,
+    pub steps: usize,
+    pub records: usize,
+    /// The longest way from the start, in steps.
+    pub depth: usize,
+    pub took: Duration,
+    /// The first violation, told as a story.
+    pub violation: Option<String>,
+}
+
+#[derive(Debug)]
+struct Walk<'a> {
+    size: &'a Size,
+    mind: Mind,
+    states: Vec<State>,
+    parents: Vec<u32>,
+    depths: Vec<u16>,
+    ids: HashMap<State, u32, BuildHasherDefault<Quick>>,
+    steps: usize,
+}
+
+/// Walks a world to its end, or to the first violation.
+pub fn walk(size: &Size, mutant: Option<Mutant>, start: Deployment) -> Found {
+    let began = Instant::now();
+    let mut walk = Walk {
+        size,
+        mind: Mind::new(mutant),
+        states: Vec::new(),
+        parents: Vec::new(),
+        depths: Vec::new(),
+        ids: HashMap::default(),
+        steps: 0,
+    };
+    let rec = walk.mind.keep(start);
+    let first = beginning(size, rec);
+    walk.add(first, 0);
+    let violation = walk.everywhere().or_else(|| walk.always_ends());
+    Found {
+        states: walk.states.len(),
+        steps: walk.steps,
+        records: walk.mind.records(),
+        depth: usize::from(walk.depths.iter().copied().max().unwrap_or(0)),
+        took: began.elapsed(),
+        violation,
+    }
+}
+
+fn beginning(size: &Size, rec: u32) -> State {
+    let old = Group { alive: true, slot: Some(0), healthy: SIZE, ..Group::default() };
+    State {
+        scene: Scene { groups: [old, Group::default(), Group::default()], ..Scene::default() },
+        stale: None,
+        rec,
+        holder: None,
+        replicas: [Replica::Idle; 2],
+        lane: Lane::Idle,
+        flights: [None; 2],
+        acked: false,
+        quiet: HALF_QUIET,
+        late_left: size.late,
+        hand_left: size.hand,
+    }
+}
+
+impl Walk<'_> {
+    /// Whether it is new.
+    fn add(&mut self, s: State, parent: u32) -> bool {
+        let id = u32::try_from(self.states.len()).expect("no world is that large");
+        match self.ids.entry(s) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(id);
+                let depth = if id == 0 { 0 } else { self.depths[parent as usize] + 1 };
+                self.states.push(s);
+                self.parents.push(parent);
+                self.depths.push(depth);
+                true
+            }
+        }
+    }
+
+    fn everywhere(&mut self) -> Option<String> {
+        let mut at = 0;
+        let mut out = Vec::new();
+        while at < self.states.len() {
+            let s = self.states[at];
+            let parent = u32::try_from(at).expect("no world is that large");
+            let mut steps = Steps { size: self.size, mind: &mut self.mind, out: std::mem::take(&mut out), refused: None };
+            steps.from(&s);
+            let refused = steps.refused.take();
+            out = std::mem::take(&mut steps.out);
+            if let Some(violation) = refused {
+                return Some(self.story(at, None, &violation));
+            }
+            self.steps += out.len();
+            for (step, next) in &out {
+                if let Err(violation) = check::step(&self.mind, self.size, &s, *step, next) {
+                    return Some(self.story(at, Some((*step, *next)), &violation));
+                }
+                if self.add(*next, parent)
+                    && let Err(violation) = check::state(&self.mind, self.size, next)
+                {
+                    return Some(self.story(at, Some((*step, *next)), &violation));
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// From every state: nothing fails any more, nobody asks for anything, paused ones are resumed. It has to end.
+    fn always_ends(&mut self) -> Option<String> {
+        let mut ends: HashMap<State, bool, BuildHasherDefault<Quick>> = HashMap::default();
+        for at in 0..self.states.len() {
+            let mut s = self.states[at];
+            let mut path = Vec::new();
+            loop {
+                if ends.contains_key(&s) || self.mind.facts(s.rec).phase.is_terminal() {
+                    break;
+                }
+                // Marked before it is known: coming back to it is going round in a circle.
+                if path.contains(&s) {
+                    let phase = self.mind.facts(s.rec).phase.name();
+                    return Some(self.story(at, None, &format!("it never ends: it stays in {phase} for ever")));
+                }
+                path.push(s);
+                s = self.calm(s);
+            }
+            for s in path {
+                ends.insert(s, true);
+            }
+        }
+        None
+    }
+
+    /// What happens next when all is well.
+    fn calm(&mut self, mut s: State) -> State {
+        s.stale = None;
+        s.flights = [None; 2];
+        s.lane = Lane::Idle;
+        s.replicas = [Replica::Idle; 2];
+        s.holder = None;
+        for route in &mut s.scene.routes {
+            route.lag = None;
+        }
+        for group in &mut s.scene.groups {
+            if group.deleting {
+                *group = Group::default();
+            }
+            if group.alive {
+                (group.healthy, group.drains) = (SIZE, None);
+            }
+        }
+        if let Some(resumed) = self.mind.command(s.rec, Command::Resume) {
+            s.rec = resumed;
+        }
+        let quiet =
+            Size { crashes: false, stale: false, unknown: false, late: 0, flights: 0, split_looks: false, ..*self.size };
+        let mut steps = Steps { size: &quiet, mind: &mut self.mind, out: Vec::new(), refused: None };
+        let before = s;
+        // One whole tick; where it changes nothing, time passes.
+        for _ in 0..4 {
+            steps.out.clear();
+            steps.tick_calmly(&s);
+            match steps.out.first() {
+                Some((_, next)) => s = *next,
+                None => break,
+            }
+            if s.replicas[0] == Replica::Idle {
+                break;
+            }
+        }
+        if s == before {
+            steps.out.clear();
+            steps.clock_calmly(&s);
+            match steps.out.first() {
+                Some((_, next)) => s = *next,
+                // Nothing will ever change by itself: then somebody must have been called, and goes back.
+                None if self.mind.calls_a_person(s.rec, Sight::of(s.scene, 0)) => {
+                    s.rec = self.mind.command(s.rec, Command::Rollback).unwrap_or(s.rec);
+                }
+                None => {}
+            }
+        }
+        s
+    }
+
+    /// The way from the start to a state, step by step, and what is wrong there.
+    fn story(&mut self, at: usize, last: Option<(Step, State)>, violation: &str) -> String {
+        let mut ids = vec![at];
+        while let Some(id) = ids.last().filter(|id| **id != 0) {
+            ids.push(self.parents[*id] as usize);
+        }
+        ids.reverse();
+        let mut told = String::new();
+        let mut line = |mind: &Mind, n: usize, step: Step, from: &State, to: &State| {
+            let text = story::step(mind, step, from, to);
+            writeln!(told, "{n:>4}. {text:<64} | {}", story::state(mind, self.size, to)).expect("a string takes all");
+        };
+        for (n, pair) in ids.windows(2).enumerate() {
+            let (from, to) = (self.states[pair[0]], self.states[pair[1]]);
+            let mut steps = Steps { size: self.size, mind: &mut self.mind, out: Vec::new(), refused: None };
+            steps.from(&from);
+            let step = steps.out.iter().find(|(_, next)| *next == to).expect("it was reached by a step").0;
+            line(&self.mind, n + 1, step, &from, &to);
+        }
+        let from = self.states[at];
+        if let Some((step, to)) = last {
+            line(&self.mind, ids.len(), step, &from, &to);
+        }
+        format!("{told}      => {violation}\n")
+    }
+}

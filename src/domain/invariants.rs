@@ -1,0 +1,167 @@
+//! The invariants as predicates. `decide` is written so that they hold; this is the second lock, which knows nothing of why
+//! an action was chosen. The engine asks `permits` before it applies one, and the explorer asks it of every choice.
+
+use jiff::Timestamp;
+
+use super::{
+    action::{Action, Side},
+    deployment::Deployment,
+    health,
+    ids::RuleRef,
+    observation::{Known, Observation, RouteView},
+    phase::Phase,
+    time,
+    timing::Timing,
+    weight::Weight,
+};
+
+/// What an action would have broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{action} in {phase} would break invariant {invariant}: {what}")]
+pub struct Violation {
+    pub action: &'static str,
+    pub phase: &'static str,
+    /// Its number in ARCHITECTURE.md.
+    pub invariant: u8,
+    pub what: &'static str,
+}
+
+/// Whether an action may be applied to what was just seen. `d` must hold what `o` showed (`Deployment::having_seen`).
+///
+/// # Errors
+/// The invariant that it would break.
+pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing, now: Timestamp) -> Result<(), Violation> {
+    let verdict = match action {
+        Action::PinBlue => pin(d),
+        Action::CreateGreen => bring_up(d),
+        Action::OpenOverlays { .. } => open(d, now),
+        Action::SetWeight { routes, weight } => set_weight(d, o, routes, *weight),
+        Action::SetBase { routes, to: Side::Green } => base_to_green(d, o, routes, timing, now),
+        Action::SetBase { to: Side::Blue, .. } => way_back(d),
+        Action::RaiseShields { .. } => way_back(d),
+        Action::DeleteRules { rules } => delete_rules(d, o, rules, timing, now),
+        Action::ReleaseGreen => release(d, o),
+        Action::UnpinBlue => unpin(d, o),
+        Action::Detach { side } => take_down(d, o, *side, timing, false),
+        Action::DeleteGroup { side } => take_down(d, o, *side, timing, true),
+    };
+    verdict.map_err(|(invariant, what)| Violation { action: action.name(), phase: d.phase.name(), invariant, what })
+}
+
+type Verdict = Result<(), (u8, &'static str)>;
+
+fn must(holds: bool, invariant: u8, what: &'static str) -> Verdict {
+    if holds { Ok(()) } else { Err((invariant, what)) }
+}
+
+fn seen_everywhere(o: &Observation, holds: impl Fn(usize, &RouteView) -> bool) -> bool {
+    !o.routes.is_empty() && o.routes.iter().enumerate().all(|(i, route)| route.seen().is_some_and(|view| holds(i, view)))
+}
+
+fn pin(d: &Deployment) -> Verdict {
+    must(d.phase.may_go_back(), 3, "only a blue that may be gone back to is pinned")
+}
+
+fn bring_up(d: &Deployment) -> Verdict {
+    must(d.phase == Phase::Provisioning, 6, "things are made in `provisioning` only")?;
+    must(!d.intent.is_back(), 1, "it is to go back")
+}
+
+fn open(d: &Deployment, now: Timestamp) -> Verdict {
+    bring_up(d)?;
+    must(d.not_before.is_none_or(|at| now >= at), 1, "writes of the last deployment may still be under way")
+}
+
+fn set_weight(d: &Deployment, o: &Observation, routes: &[(usize, RuleRef)], weight: Weight) -> Verdict {
+    must(!d.intent.is_back(), 1, "it is to go back")?;
+    must(matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }), 2, "no weight moves here")?;
+    must(routes.iter().all(|(i, rule)| d.overlays.get(*i) == Some(rule)), 6, "only recorded overlays get weight")?;
+    let rises = routes.iter().any(|(i, rule)| {
+        let seen = o.routes.get(*i).and_then(Known::seen);
+        let overlay = seen.and_then(|view| view.overlays.iter().find(|overlay| &overlay.rule == rule));
+        !matches!(overlay.map(|overlay| overlay.forward), Some(super::observation::Forward::Split(now)) if now >= weight)
+    });
+    if !rises {
+        return Ok(());
+    }
+    must(weight <= d.phase.wants(), 2, "more than the phase wants")?;
+    must(health::verdict(d, o, weight).passed(), 2, "too few healthy green servers")?;
+    must(seen_everywhere(o, |_, view| view.shields.is_empty()), 1, "a shield is up, or a route is unknown")?;
+    must(o.green_slot.seen().is_some_and(|slot| slot.strangers == 0), 2, "the slot holds others, or is unknown")
+}
+
+fn base_to_green(d: &Deployment, o: &Observation, routes: &[usize], timing: &Timing, now: Timestamp) -> Verdict {
+    must(!d.intent.is_back(), 1, "it is to go back")?;
+    must(matches!(d.phase, Phase::Committing { .. }), 2, "the base is written in `committing` only")?;
+    must(now >= time::after(d.phase_since, timing.commit_delay), 1, "a lane may not know of the commit yet")?;
+    let covered = |i: &usize| {
+        let view = o.routes.get(*i).and_then(Known::seen);
+        view.is_some_and(|view| view.overlays.iter().any(|o| Some(&o.rule) == d.overlays.get(*i) && o.forward.is_all_green()))
+    };
+    must(routes.iter().all(covered), 2, "without an all-green overlay above it the base would itself move traffic")
+}
+
+fn way_back(d: &Deployment) -> Verdict {
+    must(matches!(d.phase, Phase::RollingBack { .. }), 6, "this belongs to the way back")
+}
+
+fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Timing, now: Timestamp) -> Verdict {
+    match &d.phase {
+        Phase::RollingBack { .. } => {
+            let is_shield =
+                |rule: &RuleRef| o.routes.iter().filter_map(Known::seen).any(|v| v.shields.iter().any(|s| &s.rule == rule));
+            if !rules.iter().any(is_shield) {
+                return Ok(());
+            }
+            must(seen_everywhere(o, |_, view| view.base.is_all_blue()), 1, "a shield over a base that is not on blue stays")?;
+            must(now >= time::after(d.phase_since, timing.half_quiet()), 1, "a late commit may land under the shield")
+        }
+        Phase::Retiring => must(
+            seen_everywhere(o, |_, view| view.base.is_all_green()),
+            3,
+            "the rules above a base that is not on green still carry the traffic",
+        ),
+        Phase::Pending | Phase::Provisioning => {
+            must(!rules.iter().any(|rule| d.overlays.contains(rule)), 6, "only what ended deployments left is removed here")
+        }
+        Phase::Verifying
+        | Phase::Shifting { .. }
+        | Phase::Baking { .. }
+        | Phase::Committing { .. }
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Cancelled
+        | Phase::Failed => Err((6, "no rule is removed here")),
+    }
+}
+
+fn release(d: &Deployment, o: &Observation) -> Verdict {
+    must(d.phase == Phase::Retiring, 3, "green keeps its size until nobody can go back")?;
+    must(seen_everywhere(o, |_, view| view.base.is_all_green()), 3, "a base is not on green, or unknown")
+}
+
+fn unpin(d: &Deployment, o: &Observation) -> Verdict {
+    way_back(d)?;
+    must(seen_everywhere(o, |_, view| view.base.is_all_blue()), 3, "a base is not on blue, or unknown")
+}
+
+/// A group goes only when its phase has come, it is ours, and no rule names its slot; once detached and, for certain, empty.
+fn take_down(d: &Deployment, o: &Observation, side: Side, timing: &Timing, delete: bool) -> Verdict {
+    let (group, slot, emptied) = match side {
+        Side::Blue => (&o.blue, &o.blue_slot, d.seen.absences.blue_targets),
+        Side::Green => (&o.green, &o.green_slot, d.seen.absences.green_targets),
+    };
+    let its_time = match side {
+        Side::Blue => d.phase == Phase::Retiring,
+        Side::Green => matches!(d.phase, Phase::RollingBack { .. }),
+    };
+    must(its_time, 3, "this side still serves, or would be gone back to")?;
+    let Known::Seen(group) = group else { return Err((4, "the group could not be seen")) };
+    must(group.ours, 9, "the group is not ours")?;
+    must(slot.seen().is_some_and(|slot| slot.named_by == 0), 3, "a rule names its slot, or the slot is unknown")?;
+    if delete {
+        must(!group.attached, 3, "it is still in its slot")?;
+        must(emptied.believed(timing), 4, "its slot is not known for certain to be empty")?;
+    }
+    Ok(())
+}
