@@ -6,9 +6,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -97,6 +98,8 @@ impl Bundles {
 pub async fn keep_fresh<S: Store>(bundles: Arc<Bundles>, store: Arc<S>, settings: EngineSettings, stop: CancellationToken) {
     let mut complained = false;
     loop {
+        // Subscribed before the look, so that no change falls between the two.
+        let changed = store.changed(settings.poll_every);
         match bundles.confirm(store.as_ref(), settings.bundles_max).await {
             Ok(()) => complained = false,
             Err(error) if !complained => {
@@ -109,13 +112,9 @@ pub async fn keep_fresh<S: Store>(bundles: Arc<Bundles>, store: Arc<S>, settings
         let at_most = if bundles.is_empty() { settings.poll_every } else { settings.confirm_every };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = pause(store.as_ref(), at_most, settings.confirm_every / 4) => {}
+            () = sleep(at_most) => {}
+            // Not at every change: a busy fleet notifies many times a second.
+            () = async { sleep(settings.confirm_every / 4).await; changed.await } => {}
         }
     }
-}
-
-/// Waits for a change, but never wakes more often than `at_least`: a busy fleet notifies many times a second.
-async fn pause<S: Store>(store: &S, at_most: Duration, at_least: Duration) {
-    tokio::time::sleep(at_least).await;
-    store.changed(at_most.saturating_sub(at_least)).await;
 }

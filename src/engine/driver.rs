@@ -45,13 +45,20 @@ impl Pulse {
     }
 }
 
-/// Drives until `stop` is cancelled, then finishes the ticks under way and gives the leases back.
+/// Takes back what this holder had in an earlier run, drives until `stop` is cancelled, then finishes the ticks under way and
+/// gives the leases back.
 ///
 /// Returns within a lease: no tick outlives its own.
 pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pulse>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(worker.settings.concurrency_max));
     let (ticks, turns) = (TaskTracker::new(), Turns::default());
+    // What this replica held when it was killed is its own: due again now, not when the leases have run out.
+    if let Err(error) = worker.store.release_all(&worker.holder).await {
+        warn!(%error, "leases of an earlier run could not be given back; they will run out");
+    }
     loop {
+        // Subscribed before the look, so that no change falls between the two.
+        let changed = worker.store.changed(worker.settings.poll_every);
         tokio::select! {
             () = stop.cancelled() => break,
             idle = start_due(&worker, &slots, &ticks, &turns) => {
@@ -59,7 +66,8 @@ pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pul
                 if let Some(at_most) = idle {
                     tokio::select! {
                         () = stop.cancelled() => break,
-                        () = worker.store.changed(at_most) => {}
+                        () = changed => {}
+                        () = tokio::time::sleep(at_most) => {}
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
 mod crash;
+mod driver;
 mod engine;
 mod refused;
 mod region;
