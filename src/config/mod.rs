@@ -38,7 +38,6 @@ pub struct Config {
     pub database: Database,
     pub engine: EngineSettings,
     pub aws: AwsSettings,
-    pub http: Http,
     pub log: Log,
     /// Accepted, but somebody should know.
     pub warnings: Vec<String>,
@@ -56,16 +55,6 @@ pub struct Database {
     pub statement_timeout: Duration,
     pub rollback_statement_timeout: Duration,
     pub acquire_timeout: Duration,
-}
-
-/// The HTTP edge.
-#[derive(Debug, Clone)]
-pub struct Http {
-    pub body_max: usize,
-    pub header_timeout: Duration,
-    pub request_timeout: Duration,
-    pub wait_max: Duration,
-    pub drain_timeout: Duration,
 }
 
 /// Log lines.
@@ -163,13 +152,6 @@ impl Config {
                 change_timeout: engine.act_timeout,
             },
             engine,
-            http: Http {
-                body_max: from.number("http.body_max", 1024..=1024 * 1024),
-                header_timeout: from.duration("http.header_timeout", ms(100)..=secs(60)),
-                request_timeout: from.duration("http.request_timeout", secs(1)..=secs(60)),
-                wait_max: from.duration("http.wait_max", secs(1)..=secs(60)),
-                drain_timeout: from.duration("http.drain_timeout", secs(0)..=secs(9)),
-            },
             log: Log {
                 format: from.parsed("log.format", "\"auto\", \"text\" or \"json\"", LogFormat::Auto),
                 filter: from.text("log.filter"),
@@ -227,39 +209,29 @@ fn timing(from: &mut Reader) -> Timing {
 
 fn engine(from: &mut Reader) -> EngineSettings {
     let timing = timing(from);
+    // What is sent later than this could meet the next deployment.
+    let late = timing.half_quiet().mul_f64(0.9);
     let engine = EngineSettings {
         timing,
         lease: from.duration("engine.lease", secs(1)..=secs(300)),
         lease_margin: from.duration("engine.lease_margin", ms(50)..=secs(60)),
         look_timeout: from.duration("engine.look_timeout", ms(100)..=secs(60)),
-        act_timeout: from.duration("engine.act_timeout", ms(100)..=secs(60)),
+        act_timeout: from.duration("engine.act_timeout", ms(100)..=secs(60)).min(late),
         concurrency_max: from.number("engine.concurrency_max", 1..=1000),
         poll_every: from.duration("engine.poll_every", ms(100)..=secs(60)),
         confirm_every: from.duration("engine.confirm_every", ms(50)..=secs(5)),
         bundles_max: from.number("engine.bundles_max", 1..=100_000),
-        // A lane that still tries half a quiet period later could meet the next deployment.
-        rollback_tries_for: from.duration("engine.rollback_tries_for", ms(100)..=secs(9)).min(timing.half_quiet().mul_f64(0.9)),
+        rollback_tries_for: from.duration("engine.rollback_tries_for", ms(100)..=secs(9)).min(late),
         survey_timeout: from.duration("engine.survey_timeout", ms(100)..=secs(10)),
         rollback_repeats_for: from.duration("engine.rollback_repeats_for", secs(1)..=DAY),
     };
-    if from.is_sound() {
-        hold_together(&engine, from);
-    }
-    engine
-}
-
-/// Keys that are fine one by one and wrong together.
-fn hold_together(engine: &EngineSettings, from: &mut Reader) {
-    let timing = &engine.timing;
-    if timing.watch_every < timing.look_every {
+    if from.is_sound() && engine.timing.watch_every < engine.timing.look_every {
         from.wrong("engine.watch_every", "must not be shorter than engine.look_every");
     }
-    if engine.lease < engine.look_timeout + engine.act_timeout + engine.lease_margin {
-        from.wrong("engine.lease", "must be at least engine.look_timeout, act_timeout and lease_margin together");
+    if from.is_sound() && engine.lease < engine.lease_margin * 2 {
+        from.wrong("engine.lease", "must be at least twice engine.lease_margin: calls are made in what is left");
     }
-    if engine.act_timeout >= timing.half_quiet() {
-        from.wrong("engine.act_timeout", "must be shorter than half of engine.quiet_period");
-    }
+    engine
 }
 
 const fn ms(milliseconds: u64) -> Duration {

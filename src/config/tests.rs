@@ -79,7 +79,7 @@ fn every_fault_is_named_with_its_key_and_where_it_was_set() {
             ("CUTOVER__ENGINE__LEASE", "10"),
             ("CUTOVER__ENGINE__LEES", "10s"),
             ("CUTOVER__DATABASE__CONNECTIONS_MAX", "1"),
-            ("CUTOVER__HTTP__BODY_MAX", "64KiB"),
+            ("CUTOVER__ENGINE__BUNDLES_MAX", "2k"),
             ("CUTOVER__DATABASE__URL", "mysql://user:hunter2@db"),
             ("CUTOVER_URL", "http://127.0.0.1:1"),
         ])
@@ -94,9 +94,9 @@ fn every_fault_is_named_with_its_key_and_where_it_was_set() {
         "engine.lees",
         "listen",
         "engine.lease",
+        "engine.bundles_max",
         "database.url",
         "database.connections_max",
-        "http.body_max",
     ];
     assert_eq!(named, expected, "{faults}");
 
@@ -126,15 +126,20 @@ fn a_short_quiet_period_is_accepted_with_a_warning() {
     let config = Config::load(environment(&[("CUTOVER__ENGINE__QUIET_PERIOD", "20s")])).unwrap();
     assert_eq!(config.engine.timing.quiet_period, secs(20));
     assert!(config.warnings[0].contains("engine.quiet_period is 20s"), "{:?}", config.warnings);
+
+    let shorter = Config::load(environment(&[("CUTOVER__ENGINE__QUIET_PERIOD", "2s")])).unwrap().engine;
+    assert!(shorter.act_timeout < secs(1) && shorter.rollback_tries_for < secs(1), "a call may land after half a quiet period");
 }
 
 #[test]
 fn settings_that_do_not_go_together_are_faults() {
     let variables =
-        [("CUTOVER__ENGINE__LEASE", "5s"), ("CUTOVER__ENGINE__QUIET_PERIOD", "4s"), ("CUTOVER__ENGINE__LOOK_EVERY", "10s")];
-    let faults = Config::load(environment(&variables)).unwrap_err();
-    let named: Vec<_> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
-    assert_eq!(named, ["engine.watch_every", "engine.lease", "engine.act_timeout"], "{faults}");
+        [(("CUTOVER__ENGINE__LEASE", "1s"), "engine.lease"), (("CUTOVER__ENGINE__LOOK_EVERY", "10s"), "engine.watch_every")];
+    for (variable, key) in variables {
+        let faults = Config::load(environment(&[variable])).unwrap_err();
+        let named: Vec<_> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(named, [key], "{faults}");
+    }
 }
 
 #[test]
