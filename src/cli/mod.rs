@@ -1,12 +1,18 @@
 //! The command line: `serve` builds the service; the client commands only speak to it.
 
+mod bootstrap;
 pub mod client;
+mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Faults, Sources};
+use crate::{
+    config::{Config, Faults, Sources},
+    http, telemetry,
+};
+use client::exit::Exit;
 
 /// Immutable releases: a new server group from an image, traffic in stages, one call back
 #[derive(Debug, Parser)]
@@ -18,6 +24,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the service
+    Serve(Settings),
+    /// Print the API's OpenAPI document
+    Openapi,
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -71,6 +81,14 @@ pub fn main() -> ExitCode {
     // Two providers may be compiled in by some dependency; rustls then panics at the first client unless one was chosen.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
+        Command::Serve(settings) => serve(settings),
+        Command::Openapi => {
+            println!(
+                "{}",
+                http::openapi().to_pretty_json().expect("the API's document can be written as JSON: a test writes it")
+            );
+            ExitCode::SUCCESS
+        }
         Command::Config(ConfigCommand::Check(settings)) => check(settings),
         Command::Config(ConfigCommand::Defaults) => {
             print!("{}", crate::config::DEFAULTS);
@@ -80,6 +98,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn serve(settings: Settings) -> ExitCode {
+    let config = match settings.load() {
+        Ok(config) => config,
+        Err(faults) => return refuse(Exit::Usage, &faults),
+    };
+    if let Err(error) = telemetry::start(&config.log) {
+        return refuse(Exit::Usage, error.as_ref());
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(Exit::Error, &error),
+    };
+    let served = runtime.block_on(serve::serve(config));
+    // What is still running has had its time.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(Exit::Error, error.as_ref()),
+    }
+}
+
+fn refuse(exit: Exit, error: &(dyn Error + 'static)) -> ExitCode {
+    eprintln!("cutover: {}", serve::told(error));
+    exit.into()
+}
+
 fn check(settings: Settings) -> ExitCode {
     match settings.load() {
         Ok(config) => {
@@ -87,19 +131,13 @@ fn check(settings: Settings) -> ExitCode {
             println!("the configuration is fine");
             ExitCode::SUCCESS
         }
-        Err(faults) => {
-            eprintln!("cutover: {faults}");
-            client::exit::Exit::Usage.into()
-        }
+        Err(faults) => refuse(Exit::Usage, &faults),
     }
 }
 
 fn client(command: client::args::Command) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(client::run(command)),
-        Err(error) => {
-            eprintln!("cutover: the async runtime cannot be started: {error}");
-            client::exit::Exit::Error.into()
-        }
+        Err(error) => refuse(Exit::Error, &error),
     }
 }

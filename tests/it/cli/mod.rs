@@ -3,4 +3,5 @@
 mod exits;
 mod fake;
 mod run;
+mod serve;
 mod settings;

@@ -1,0 +1,217 @@
+//! `cutover serve`: the composition root. Everything is built here, once, and handed down; nothing below finds anything itself.
+//!
+//! Order matters twice. At the start the port is taken first, so that a mistyped address fails before a database is touched, and
+//! answered last. At the end everything stops together and within 10 s, leases given back, the database last.
+
+use std::{
+    env,
+    error::Error,
+    net::TcpListener,
+    path::PathBuf,
+    process::{self, Command},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::bootstrap;
+use crate::{
+    cloud::aws::AwsCloud,
+    config::Config,
+    engine::{
+        api::Api,
+        app::App,
+        bundles::{self, Bundles},
+        driver::{self, Pulse},
+        lane::Lane,
+        ports::Store,
+        tick::Worker,
+    },
+    http,
+    store::{
+        PgLane, PgStore,
+        embedded::{Embedded, EmbeddedSettings},
+        state_dir::StateDir,
+    },
+};
+
+/// The whole stop takes at most 10 s: this much for requests and ticks under way, the rest for the database.
+const STOP_WORK_WITHIN: Duration = Duration::from_secs(8);
+const STOP_DATABASE_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What ends the service before it was told to.
+type Failed = Box<dyn Error + Send + Sync>;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends by itself.
+pub(super) async fn serve(config: Config) -> Result<(), Failed> {
+    let stop = CancellationToken::new();
+    tokio::spawn(watch_signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, stop.clone()));
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let listener = TcpListener::bind(config.listen).map_err(|source| CannotListen { on: config.listen.to_string(), source })?;
+    let state = StateDir::open(&state_dir(config.state_dir.clone())?)?;
+
+    // A start can take half a minute (a database that recovers); an order to stop must not wait for it.
+    let base = tokio::select! {
+        base = Base::start(&config, &state) => base?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let worked = work(&config, &base, &state, listener, stop).await;
+    base.stop().await;
+    worked
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {on}: give another address with --listen")]
+struct CannotListen {
+    on: String,
+    source: std::io::Error,
+}
+
+/// The records: the store, and the Postgres under it if it is ours.
+struct Base {
+    store: Arc<PgStore>,
+    embedded: Option<Embedded>,
+}
+
+impl Base {
+    async fn start(config: &Config, state: &StateDir) -> Result<Self, Failed> {
+        let (url, embedded) = match &config.database.url {
+            Some(url) => (url.clone(), None),
+            None => {
+                let settings = EmbeddedSettings { binaries: config.database.bin_dir.clone(), ..EmbeddedSettings::default() };
+                let embedded = Embedded::start(state, &settings).await?;
+                (embedded.url(), Some(embedded))
+            }
+        };
+        let store = Arc::new(PgStore::open(&config.database.store(url)).await?);
+        bootstrap::admit(&store, env::var("CUTOVER_BOOTSTRAP_TOKEN").ok()).await?;
+        Ok(Self { store, embedded })
+    }
+
+    async fn stop(self) {
+        let stopping = async {
+            self.store.close().await;
+            if let Some(embedded) = self.embedded {
+                embedded.stop().await?;
+            }
+            Ok::<_, Failed>(())
+        };
+        match tokio::time::timeout(STOP_DATABASE_WITHIN, stopping).await {
+            Ok(Ok(())) => info!("stopped"),
+            Ok(Err(error)) => warn!(error = %told(error.as_ref()), "the embedded Postgres did not stop"),
+            // What is committed is on disk, and the next start finds the server or its data.
+            Err(_) => warn!("the database is still stopping"),
+        }
+    }
+}
+
+/// The engine, the lane and the edge, until `stop`.
+async fn work(
+    config: &Config,
+    base: &Base,
+    state: &StateDir,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
+    let (store, settings) = (&base.store, config.engine);
+    let installation = store.installation().await?.to_string();
+    // Two ways into AWS, each with its own connections: a rollback never waits for one that forward work holds.
+    let forward = Arc::new(AwsCloud::new(&config.aws, installation.clone()).await);
+    let back = Arc::new(AwsCloud::new(&config.aws, installation).await);
+    let (bundles, pulse) = (Arc::<Bundles>::default(), Arc::<Pulse>::default());
+    let holder = state.holder().clone();
+    // Those that this replica had when it was killed: nobody else can have taken them up yet.
+    store.release_all(&holder).await?;
+
+    let lane = Arc::new(Lane { store: Arc::new(store.lane()), cloud: back, bundles: bundles.clone(), settings });
+    let app: App<PgStore, PgLane, AwsCloud> =
+        App { store: store.clone(), cloud: forward.clone(), lane, bundles: bundles.clone(), pulse: pulse.clone(), settings };
+    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });
+    let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
+
+    let url = format!("http://{}", listener.local_addr()?);
+    let mut parts = JoinSet::new();
+    parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
+    parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
+    let served = http::serve(listener, http::router(edge), stop.clone());
+    parts.spawn(async move { served.await.map_err(|error| format!("the API cannot be served: {error}").into()) });
+    info!(%url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
+    until_all_stopped(parts, &stop).await
+}
+
+async fn endless(work: impl Future<Output = ()>) -> Result<(), Failed> {
+    work.await;
+    Ok(())
+}
+
+/// Waits for the order to stop, then for the parts. One that ends before the order stops the others: half a service is worse
+/// than a restart.
+async fn until_all_stopped(mut parts: JoinSet<Result<(), Failed>>, stop: &CancellationToken) -> Result<(), Failed> {
+    let mut outcome = Ok(());
+    let early = tokio::select! {
+        early = parts.join_next() => early,
+        () = stop.cancelled() => None,
+    };
+    if let Some(ended) = early.filter(|_| !stop.is_cancelled()) {
+        outcome =
+            Err(ended.map_or_else(Failed::from, |ended| ended.err().unwrap_or_else(|| "a part of the service ended".into())));
+        stop.cancel();
+    }
+    info!("stopping: what is under way is finished, then the leases are given back");
+    let rest = async {
+        while let Some(ended) = parts.join_next().await {
+            outcome = outcome.and(ended.unwrap_or_else(|panic| Err(panic.into())));
+        }
+        outcome
+    };
+    match tokio::time::timeout(STOP_WORK_WITHIN, rest).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err("what was under way did not end in time; its leases will run out".into()),
+    }
+}
+
+/// The first signal stops gracefully, the second at once.
+async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, stop: CancellationToken) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => 143,
+            _ = interrupt.recv() => 130,
+        }
+    };
+    next().await;
+    stop.cancel();
+    process::exit(next().await);
+}
+
+/// The configured folder, or the one that suits the user.
+fn state_dir(configured: Option<PathBuf>) -> Result<PathBuf, Failed> {
+    if let Some(dir) = configured {
+        return Ok(dir);
+    }
+    let id = Command::new("id").arg("-u").output();
+    if id.is_ok_and(|output| output.stdout.trim_ascii() == b"0") {
+        return Ok(PathBuf::from("/var/lib/cutover"));
+    }
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|base| base.join("cutover"))
+        .ok_or_else(|| "no place for the state: give one with --state-dir".into())
+}
+
+/// An error with its causes.
+pub(super) fn told(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source());
+    causes.fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
+}
