@@ -8,3 +8,4 @@ mod contract;
 mod openapi;
 mod scenarios;
 mod support;
+mod tidy;
