@@ -30,7 +30,6 @@ use crate::{
         bundles::{self, Bundles},
         driver::{self, Pulse},
         lane::Lane,
-        ports::Store,
         tick::Worker,
     },
     http,
@@ -131,8 +130,6 @@ async fn work(
     let back = Arc::new(AwsCloud::new(&config.aws, installation).await);
     let (bundles, pulse) = (Arc::<Bundles>::default(), Arc::<Pulse>::default());
     let holder = state.holder().clone();
-    // Those that this replica had when it was killed: nobody else can have taken them up yet.
-    store.release_all(&holder).await?;
 
     let lane = Arc::new(Lane { store: Arc::new(store.lane()), cloud: back, bundles: bundles.clone(), settings });
     let app: App<PgStore, PgLane, AwsCloud> =

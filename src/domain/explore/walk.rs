@@ -81,6 +81,7 @@ struct Walk<'a> {
 }
 
 /// Walks a world to its end, or to the first violation.
+#[expect(clippy::disallowed_methods, reason = "how long the walk took is printed; nothing is decided on it")]
 pub fn walk(size: &Size, mutant: Option<Mutant>, start: Deployment) -> Found {
     let began = Instant::now();
     let mut walk = Walk {
