@@ -91,7 +91,8 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
             let live = before.as_ref().and_then(|environment| environment.live.as_ref());
             let strategy = &declaration.strategy;
             let (target, declaration) = (&target, &declaration);
-            self.check(Inputs { target, number: 0, image: &image, declaration, strategy, live }).await
+            let number = before.as_ref().map_or(1, |environment| environment.next_number);
+            self.check(Inputs { target, number, image: &image, declaration, strategy, live }).await
         };
         let checked = match checked {
             Checked::Faults(faults) => return Err(Trouble::Invalid(faults)),
