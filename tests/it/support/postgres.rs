@@ -123,26 +123,10 @@ fn folder() -> PathBuf {
     Path::new("/tmp").join(format!("cutover-tests-{short}"))
 }
 
-/// Leaves a process behind that ends the server and itself once no test process is left. One is enough: the others go.
+/// Leaves a process behind that ends the server once no test process is left, however the last one went.
 fn reap_when_unused(folder: &Path) {
-    // Unused is what it is at several looks in a row: between two tests nobody may be there for a moment. Its end is seen by
-    // its file and not by its pid, which stays until somebody has collected it.
-    const REAPER: &str = r#"
-        exec 8>"$1.users" 9>"$1.reaper"
-        flock -n 9 || exit 0
-        unused=0
-        while [ $unused -lt 5 ]; do
-            flock -n -x 8 && unused=$((unused + 1)) || unused=0
-            [ $unused -eq 5 ] || { flock -u 8; sleep 1; }
-        done
-        mine="$1/postgres/data/postmaster.pid"
-        kill -QUIT "$(head -1 "$mine")"
-        for _ in $(seq 100); do [ -e "$mine" ] || break; sleep 0.1; done
-        rm -rf "$1" "$1.reaper" "$1.starting"
-        exec 9>&-
-    "#;
     let mut reaper = Command::new("sh");
-    reaper.args(["-c", REAPER, "reaper"]).arg(folder).current_dir("/").process_group(0);
+    reaper.args(["-c", include_str!("reaper.sh"), "reaper"]).arg(folder).current_dir("/").process_group(0);
     reaper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     #[expect(clippy::zombie_processes, reason = "it outlives this process on purpose")]
     let _left_behind = reaper.spawn().unwrap();
