@@ -21,6 +21,7 @@ use crate::domain::{
     deployment::{Deployment, ProviderTrouble},
     event::{self, Event},
     ids::HolderId,
+    invariants::{self, Violation},
     observation::{Known, Observation},
     phase::Phase,
     retry, time,
@@ -59,7 +60,11 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         let decision = decide(&d, &o, &timing, now);
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
         let left = match decision {
-            Decision::Act(action) => self.act(&claim, d, &action, lease_ends).await?,
+            // `decide` is the only place that chooses; this is a second pair of eyes that may only say no.
+            Decision::Act(action) => match invariants::permits(&d, &o, &action, &timing, now) {
+                Ok(()) => self.act(&claim, d, &action, lease_ends).await?,
+                Err(violation) => self.forbidden(&claim, d, &violation),
+            },
             Decision::Advance(next) => {
                 Left { events: event::between(&claim.deployment, &next), next: *next, due: Duration::ZERO }
             }
@@ -100,6 +105,13 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         let started = Instant::now();
         let result = self.cloud.apply(&d, action, deadline.min(started + self.settings.act_timeout)).await;
         Ok(self.note(claim, d, action, result, started.elapsed()))
+    }
+
+    /// A choice that an invariant forbids is a bug: it is not carried out, and a person is called.
+    fn forbidden(&self, claim: &Claim, mut next: Deployment, violation: &Violation) -> Left {
+        warn!(deployment = %next.id, target = %next.target, number = next.number, %violation, "not done");
+        next.attention = Some(format!("{violation}; it was not done: this is a bug in Cutover, please report it"));
+        Left { events: event::between(&claim.deployment, &next), next, due: self.settings.timing.watch_every }
     }
 
     /// Writes down how a change was received; whether it *is* so, only the next look tells.
