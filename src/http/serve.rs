@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener, time::Duration};
 
 use axum::Router;
-use axum_server::Handle;
+use axum_server::{Handle, accept::NoDelayAcceptor};
 use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(8);
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+    // An answer is one small write, and somebody may be waiting for it at 3 a.m.: it is not held back for a fuller packet.
+    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).acceptor(NoDelayAcceptor::new());
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     let stopper = tokio::spawn(async move {
         stop.cancelled().await;

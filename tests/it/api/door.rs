@@ -1,6 +1,7 @@
 //! A door to the service, with somebody who knocks: requests go through the real router, in process.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -149,11 +150,24 @@ impl Api for Front {
     }
 }
 
+/// Somebody who knocks, with ci's token where nothing else is said.
+pub struct Knocker {
+    pub router: Router,
+}
+
 pub struct Door {
     pub house: House,
     pub front: Arc<Front>,
-    pub router: Router,
+    pub knocker: Knocker,
     pub stop: CancellationToken,
+}
+
+impl Deref for Door {
+    type Target = Knocker;
+
+    fn deref(&self) -> &Knocker {
+        &self.knocker
+    }
 }
 
 /// What came back.
@@ -236,9 +250,32 @@ impl Door {
         });
         let stop = CancellationToken::new();
         let router = http::router(Edge::new(front.clone(), house.worker.settings.timing, stop.clone()));
-        Self { house, front, router, stop }
+        Self { house, front, knocker: Knocker { router }, stop }
     }
 
+    /// Creates a deployment of `ami-0bb2` and returns its id and URL.
+    pub async fn deploy(&self) -> (DeploymentId, String) {
+        let created = self.post(&format!("{WEB}/deployments"), json!({"image": "ami-0bb2"})).await;
+        assert_eq!(created.status, 202, "{created:?}");
+        let body = created.json();
+        let id = DeploymentId::new(body["id"].as_str().unwrap().parse().unwrap());
+        (id, body["url"].as_str().unwrap().to_owned())
+    }
+
+    /// The same, paused while its first stage serves 5 %: nothing moves until somebody acts.
+    pub async fn deploy_to_first_stage(&self) -> (DeploymentId, String) {
+        let (id, url) = self.deploy().await;
+        let at_first = |d: &cutover::domain::deployment::Deployment| {
+            matches!(d.phase, cutover::domain::phase::Phase::Shifting { seen_at: Some(_), .. })
+        };
+        self.house.until(id, "the first stage", at_first).await;
+        assert_eq!(self.post(&format!("{url}/pause"), json!({})).await.status, 202);
+        self.house.tick().await;
+        (id, url)
+    }
+}
+
+impl Knocker {
     pub async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -273,27 +310,6 @@ impl Door {
 
     pub async fn put(&self, url: &str, body: Value) -> Answer {
         self.ask("PUT", url, &[], Some(body)).await
-    }
-
-    /// Creates a deployment of `ami-0bb2` and returns its id and URL.
-    pub async fn deploy(&self) -> (DeploymentId, String) {
-        let created = self.post(&format!("{WEB}/deployments"), json!({"image": "ami-0bb2"})).await;
-        assert_eq!(created.status, 202, "{created:?}");
-        let body = created.json();
-        let id = DeploymentId::new(body["id"].as_str().unwrap().parse().unwrap());
-        (id, body["url"].as_str().unwrap().to_owned())
-    }
-
-    /// The same, paused while its first stage serves 5 %: nothing moves until somebody acts.
-    pub async fn deploy_to_first_stage(&self) -> (DeploymentId, String) {
-        let (id, url) = self.deploy().await;
-        let at_first = |d: &cutover::domain::deployment::Deployment| {
-            matches!(d.phase, cutover::domain::phase::Phase::Shifting { seen_at: Some(_), .. })
-        };
-        self.house.until(id, "the first stage", at_first).await;
-        assert_eq!(self.post(&format!("{url}/pause"), json!({})).await.status, 202);
-        self.house.tick().await;
-        (id, url)
     }
 }
 
