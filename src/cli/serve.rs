@@ -141,6 +141,9 @@ async fn work(
     let mut parts = JoinSet::new();
     parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
     parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
+    if let Some(embedded) = &base.embedded {
+        parts.spawn(endless(embedded.keep_up(stop.clone())));
+    }
     let served = http::serve(listener, http::router(edge), stop.clone());
     parts.spawn(async move { served.await.map_err(|error| format!("the API cannot be served: {error}").into()) });
     info!(%url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");

@@ -23,7 +23,8 @@ use sqlx::{
     ConnectOptions, Connection, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
 };
-use tokio::process::Command;
+use tokio::{net::UnixStream, process::Command};
+use tokio_util::sync::CancellationToken;
 
 use super::state_dir::StateDir;
 use account::Account;
@@ -33,6 +34,8 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a server that is there may take to replay its log after a crash.
 const RECOVERY_TIME_MAX: Duration = Duration::from_secs(300);
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// How soon one that has died is missed. A look costs the server one short process.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const INITDB_TIME_MAX: Duration = Duration::from_secs(120);
 /// A graceful stop ends within what the service itself has for it.
@@ -94,6 +97,7 @@ pub struct EmbeddedSettings {
 #[derive(Debug)]
 pub struct Embedded {
     server: Server,
+    settings: EmbeddedSettings,
 }
 
 impl Embedded {
@@ -115,13 +119,21 @@ impl Embedded {
             return Err(EmbeddedError::Fsync);
         }
         make_database(&mut connection).await.map_err(EmbeddedError::Asked)?;
-        Ok(Self { server })
+        Ok(Self { server, settings: settings.clone() })
     }
 
     /// Where the store connects to.
     #[must_use]
     pub fn url(&self) -> SecretString {
         self.server.connect_to(NAME).to_url_lossy().to_string().into()
+    }
+
+    /// Starts it again whenever it has died under the running service (out of memory, say), until `stop` is cancelled.
+    ///
+    /// Nobody else would: it is no service of the machine's.
+    pub fn keep_up(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let (server, settings) = (self.server.clone(), self.settings.clone());
+        async move { stop.run_until_cancelled(server.keep_up(&settings)).await.unwrap_or(()) }
     }
 
     /// Stops it, ending its connections; what was committed is on disk either way.
@@ -149,7 +161,7 @@ async fn make_database(connection: &mut PgConnection) -> Result<(), sqlx::Error>
 }
 
 /// Where it lives and who runs it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Server {
     binaries: PathBuf,
     /// Ours alone: `data`, `run`, `log`.
@@ -213,6 +225,21 @@ impl Server {
                 return Err(EmbeddedError::Silent { after: limit, said: last_lines(&log), log, source });
             }
             tokio::time::sleep(TRY_EVERY).await;
+        }
+    }
+
+    async fn keep_up(&self, settings: &EmbeddedSettings) {
+        let socket = self.run.join(format!(".s.PGSQL.{PORT}"));
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if UnixStream::connect(&socket).await.is_ok() {
+                continue;
+            }
+            tracing::warn!("the embedded Postgres has gone; starting it again");
+            match self.start(settings).await {
+                Ok(_) => tracing::info!("the embedded Postgres is back"),
+                Err(error) => tracing::error!(%error, "the embedded Postgres does not start; trying on"),
+            }
         }
     }
 

@@ -8,14 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cutover::store::{
-    PgStore, StoreSettings,
-    embedded::{Embedded, EmbeddedError, EmbeddedSettings},
-    state_dir::StateDir,
+use cutover::{
+    engine::ports::Store,
+    store::{
+        PgStore, StoreSettings,
+        embedded::{Embedded, EmbeddedError, EmbeddedSettings},
+        state_dir::StateDir,
+    },
 };
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 /// A folder that any user can pass, as /var/lib is.
 fn folder() -> TempDir {
@@ -66,6 +70,32 @@ async fn a_postgres_that_was_killed_is_started_again_and_finds_its_data() {
     kill_9(&postmaster(&state));
     let embedded = start(&state).await;
     assert_eq!(installation(&embedded).await, before);
+    embedded.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postgres_that_dies_under_the_running_service_is_started_again() {
+    let folder = folder();
+    let state = StateDir::open(folder.path()).unwrap();
+    let embedded = start(&state).await;
+    let stop = CancellationToken::new();
+    let keeping = tokio::spawn(embedded.keep_up(stop.clone()));
+    let store = PgStore::open(&StoreSettings::new(embedded.url())).await.unwrap();
+    let before = store.installation().await.unwrap();
+    kill_9(&postmaster(&state));
+    let back = async {
+        loop {
+            // A store that was open finds it again by itself.
+            if let Ok(id) = store.installation().await {
+                return id;
+            }
+            store.changed(Duration::from_millis(100)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), back).await.expect("it comes back"), before);
+    stop.cancel();
+    keeping.await.unwrap();
+    store.close().await;
     embedded.stop().await.unwrap();
 }
 
