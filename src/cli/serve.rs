@@ -29,7 +29,7 @@ use crate::{
         app::App,
         bundles::{self, Bundles},
         driver::{self, Pulse},
-        lane::Lane,
+        lane::{self, Lane},
         tick::Worker,
     },
     http,
@@ -132,8 +132,14 @@ async fn work(
     let holder = state.holder().clone();
 
     let lane = Arc::new(Lane { store: Arc::new(store.lane()), cloud: back, bundles: bundles.clone(), settings });
-    let app: App<PgStore, PgLane, AwsCloud> =
-        App { store: store.clone(), cloud: forward.clone(), lane, bundles: bundles.clone(), pulse: pulse.clone(), settings };
+    let app: App<PgStore, PgLane, AwsCloud> = App {
+        store: store.clone(),
+        cloud: forward.clone(),
+        lane: lane.clone(),
+        bundles: bundles.clone(),
+        pulse: pulse.clone(),
+        settings,
+    };
     let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
@@ -141,6 +147,7 @@ async fn work(
     let mut parts = JoinSet::new();
     parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
     parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
+    parts.spawn(endless(lane::keep_warm(lane, stop.clone())));
     if let Some(embedded) = &base.embedded {
         parts.spawn(endless(embedded.keep_up(stop.clone())));
     }

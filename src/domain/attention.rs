@@ -17,6 +17,8 @@ use super::{
 #[must_use]
 pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
     too_long(d, o, timing, now).or_else(|| refused(d)).or_else(|| match &d.phase {
+        // It is to go back: what the way forward lacks is of no interest any more.
+        phase if d.intent.is_back() && phase.may_go_back() => None,
         Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
         Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => {
             edited(d, o, seen_at.is_some()).or_else(|| short(d, o))

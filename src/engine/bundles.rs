@@ -89,6 +89,22 @@ impl Bundles {
         Ok(())
     }
 
+    /// For each provider with something running, the deployment with the most routes; at most `max`.
+    #[must_use]
+    pub fn one_of_each_provider(&self, max: usize) -> Vec<Arc<Deployment>> {
+        let mut found: Vec<Arc<Deployment>> = Vec::new();
+        for bundle in self.by_id.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let d = &bundle.deployment;
+            match found.iter().position(|known| known.declaration.provider == d.declaration.provider) {
+                Some(i) if found[i].declaration.routes.len() < d.declaration.routes.len() => found[i] = d.clone(),
+                Some(_) => {}
+                None if found.len() < max => found.push(d.clone()),
+                None => {}
+            }
+        }
+        found
+    }
+
     fn is_empty(&self) -> bool {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }

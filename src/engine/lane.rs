@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
@@ -172,6 +173,24 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// How often the lane's connections are used when nobody rolls back: often enough that none is closed for being idle.
+const WARM_EVERY: Duration = Duration::from_secs(30);
+/// Providers kept warm at a time.
+const WARM_MAX: usize = 20;
+
+/// Keeps the lane's connections open wherever something runs that may have to go back, until `stop` is cancelled.
+pub async fn keep_warm<L: LaneStore, C: Cloud>(lane: Arc<Lane<L, C>>, stop: CancellationToken) {
+    let mut turns = tokio::time::interval(WARM_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turns.tick() => {}
+        }
+        let running = lane.bundles.one_of_each_provider(WARM_MAX);
+        futures::future::join_all(running.iter().map(|d| lane.cloud.warm(d))).await;
     }
 }
 

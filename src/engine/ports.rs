@@ -359,6 +359,9 @@ pub trait Cloud: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Survey, Fault>> + Send;
     /// Looks at what a deployment needs in its phase. What could not be seen is `Unknown` in the observation.
     fn observe(&self, d: &Deployment, deadline: Instant) -> impl Future<Output = Observation> + Send;
+    /// Keeps connections open for as many calls at once as a rollback of `d` would make. A failure costs nothing but the time
+    /// that a later call takes to connect.
+    fn warm(&self, d: &Deployment) -> impl Future<Output = ()> + Send;
     /// Makes one change. Calls of several routes go side by side. No call is sent after `deadline`; none is retried.
     fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> impl Future<Output = Result<(), Fault>> + Send;
 }

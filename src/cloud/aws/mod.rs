@@ -76,20 +76,6 @@ impl AwsCloud {
         Self { regions, clock, marks: Marks::default(), installation: installation.into() }
     }
 
-    /// Keeps connections to a region's load-balancing API open: as many calls of the cheapest kind at once as a rollback of
-    /// `routes` routes would make. Idle ones close after a minute and a half.
-    ///
-    /// # Errors
-    /// The first call's fault, for the log: nothing hangs on it.
-    pub async fn warm(&self, region: &str, routes: usize) -> Result<(), Fault> {
-        let (clients, deadline) = (self.clients(region), Instant::now() + WARM_TIMEOUT);
-        let calls = (0..routes.min(ROUTES_MAX)).map(|_| {
-            let call = clients.elb.describe_account_limits().page_size(1);
-            clients.look("DescribeAccountLimits", deadline, call.send())
-        });
-        futures::future::try_join_all(calls).await.map(|_| ())
-    }
-
     fn clients(&self, region: &str) -> Clients {
         self.regions.of(region)
     }
@@ -111,6 +97,18 @@ impl Cloud for AwsCloud {
 
     async fn observe(&self, d: &Deployment, deadline: Instant) -> Observation {
         observe::observe(self, d, deadline).await
+    }
+
+    /// Calls of the cheapest kind, side by side. Idle connections close after a minute and a half.
+    async fn warm(&self, d: &Deployment) {
+        let (clients, deadline) = (self.clients(shape::region(&d.declaration)), Instant::now() + WARM_TIMEOUT);
+        let calls = d.declaration.routes.iter().take(ROUTES_MAX).map(|_| {
+            let call = clients.elb.describe_account_limits().page_size(1);
+            clients.look("DescribeAccountLimits", deadline, call.send())
+        });
+        if let Err(fault) = futures::future::try_join_all(calls).await {
+            tracing::debug!(%fault, "connections could not be kept warm");
+        }
     }
 
     async fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {

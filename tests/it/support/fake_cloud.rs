@@ -349,6 +349,8 @@ impl Cloud for FakeCloud {
         }
     }
 
+    async fn warm(&self, _d: &Deployment) {}
+
     async fn apply(&self, d: &Deployment, action: &Action, _deadline: Instant) -> Result<(), Fault> {
         let mut world = self.world();
         if let Some(kind) = world.refuse {
