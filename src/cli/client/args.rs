@@ -7,6 +7,8 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use uuid::Uuid;
 
+use super::exit::{Exit, Failure};
+
 /// What can be asked of a running service.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -166,12 +168,31 @@ pub struct Limits {
     /// Wait no longer than this ("90s", "30m"); then exit 124, and the deployment goes on
     #[arg(long, value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// terminal, baking, stage:N or approval
-    #[arg(long, default_value = "terminal", value_parser = until)]
-    pub until: Until,
+    /// terminal (the default), baking, stage:N or approval
+    #[arg(long, value_parser = until)]
+    until: Option<Until>,
     /// Exit 5 when a person has been needed for this long
     #[arg(long, default_value = "2m", value_parser = duration, value_name = "DURATION")]
     pub attention_patience: Duration,
+}
+
+impl Limits {
+    /// Until when to wait.
+    #[must_use]
+    pub fn until(&self) -> Until {
+        self.until.unwrap_or(Until::Terminal)
+    }
+}
+
+impl Waiting {
+    /// Nothing is taken and ignored: limits without a waiting are a mistake. A rollback is tried within its timeout either way.
+    pub(super) fn check(&self, timeout_counts: bool) -> Result<(), Failure> {
+        let idle = self.limits.until.is_some() || (self.limits.timeout.is_some() && !timeout_counts);
+        if idle && !self.wait {
+            return Err(Failure::new(Exit::Usage, "this is about waiting: add --wait, or leave out --until and --timeout"));
+        }
+        Ok(())
+    }
 }
 
 /// A service in an environment.

@@ -49,6 +49,7 @@ pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, F
 }
 
 async fn deploy(args: Deploy, followed: &Followed) -> Result<Exit, Failure> {
+    args.waiting.check(false)?;
     let api = connect(&args.connection)?;
     let output = args.connection.output;
     let mut body = json!({"image": args.image});
@@ -117,7 +118,7 @@ async fn wait(api: &Api, id: &str, limits: &Limits, connection: &Connection, fol
     followed.set(id);
     let resource = within(limits, follow::follow(api, id, limits), followed).await?;
     render::resource(&resource, connection.output);
-    let exit = follow::verdict(&resource.view, limits.until);
+    let exit = follow::verdict(&resource.view, limits.until());
     let d = &resource.view;
     match exit {
         Exit::RolledBack => render::say(&format!("{} ended {}: users are on the old version", d.name(), d.status)),
@@ -142,6 +143,7 @@ async fn within<T>(limits: &Limits, work: impl Future<Output = Result<T, Failure
 
 async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Failure> {
     let Back { steer, waiting } = &args.back;
+    waiting.check(true)?;
     let api = connect(&steer.connection)?;
     let path = match &steer.target {
         Target::Pair(pair) => format!("{}/rollback", pair.path()),
@@ -189,6 +191,7 @@ async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration)
 }
 
 async fn cancel(args: Back, followed: &Followed) -> Result<Exit, Failure> {
+    args.waiting.check(false)?;
     let api = connect(&args.steer.connection)?;
     let (resource, _) = command(&api, &args.steer, "cancel", json!({}), Again::For(PATIENCE)).await?;
     went_back(&api, resource, &args, followed).await
@@ -205,7 +208,7 @@ async fn went_back(api: &Api, resource: Resource, args: &Back, followed: &Follow
     followed.set(&resource.view.id);
     let ended = within(limits, follow::follow(api, &resource.view.id, limits), followed).await?;
     render::resource(&ended, output);
-    match follow::verdict(&ended.view, limits.until) {
+    match follow::verdict(&ended.view, limits.until()) {
         Exit::RolledBack => Ok(Exit::Done),
         exit => Ok(exit),
     }

@@ -40,7 +40,7 @@ impl Followed {
     }
 }
 
-/// Reads until `limits.until` holds, the deployment ends, or a person has been needed for too long.
+/// Reads until `limits.until()` holds, the deployment ends, or a person has been needed for too long.
 pub(super) async fn follow(api: &Api, id: &str, limits: &Limits) -> Result<Resource, Failure> {
     let path = format!("v1/deployments/{id}");
     let polled = format!("{path}?wait={POLL_SECONDS}s");
@@ -50,7 +50,7 @@ pub(super) async fn follow(api: &Api, id: &str, limits: &Limits) -> Result<Resou
     let mut resource = Resource::read(answer.body)?;
     loop {
         last_event = print_events(api, &path, last_event).await?;
-        if reached(&resource.view, limits.until) {
+        if reached(&resource.view, limits.until()) {
             return Ok(resource);
         }
         needed_since = resource.view.attention.is_some().then(|| needed_since.unwrap_or_else(Instant::now));

@@ -75,6 +75,7 @@ async fn two_when_the_command_line_is_wrong() {
         &["weight", "web/prod", "101"],
         &["rollbak", "web/prod"],
         &["wait", "web/prod", "--until", "stage:0"],
+        &["deploy", "web/prod", "--image", "ami-0bb2", "--timeout", "30m"],
     ] {
         let ran = run(&fake, args).await;
         assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
