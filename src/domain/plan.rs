@@ -93,7 +93,8 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
     let sides = pick_slots(inputs.declaration, survey, &mut faults);
     let size = sides.as_ref().and_then(|(blue_slot, _)| size_of_green(inputs, survey, blue_slot, &mut faults));
     let group = inputs.target.group(inputs.number);
-    if survey.green_name_taken {
+    // A declaration has no number yet, and so no name that could be taken: 0 stands for none.
+    if survey.green_name_taken && inputs.number > 0 {
         faults.push(FieldFault::new(
             "",
             format!("a server group named {group} exists already and is not this deployment's: rename or remove it"),
@@ -261,4 +262,20 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
         min: blue.min,
         protected: blue.protected,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sample;
+
+    #[test]
+    fn a_taken_name_stands_in_a_deployments_way_and_not_in_a_declarations() {
+        let survey = Survey { green_name_taken: true, ..sample::survey(1, "web-prod-v000") };
+        let mut deployment = sample::pending(3, 1, sample::strategy(&[100], 0));
+        let faults = make(&Inputs::of(&deployment), &survey).unwrap_err();
+        assert!(faults[0].detail.contains("web-prod-v003"), "{faults:?}");
+        deployment.number = 0;
+        assert!(make(&Inputs::of(&deployment), &survey).is_ok(), "the running group may well be called web-prod-v000");
+    }
 }
