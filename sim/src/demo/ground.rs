@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -114,30 +114,29 @@ impl Ground {
         self.sim.shared().now().groups.keys().cloned().collect()
     }
 
-    /// The service as Cutover is told of it.
+    /// The service as Cutover is told of it: JSON, laid out to be read.
     #[must_use]
-    pub fn declaration(&self) -> Value {
+    pub fn declaration(&self) -> String {
         let service = self.service();
-        let slots: Vec<&String> = service.slots.iter().flatten().collect();
-        json!({
-            "provider": {"kind": "aws", "region": crate::names::REGION},
-            "routes": service.routes,
-            "slots": slots,
-            "blue": service.blue,
-            "server_group": {
-                "launch_template": {"id": service.launch_template, "version": "1"},
-                "subnets": ["subnet-0pocket"], "min": 2, "max": 6
-            },
-            "strategy": {
-                "stages": [
-                    {"weight": 5, "bake_time": "5s"},
-                    {"weight": 25, "bake_time": "4s"},
-                    {"weight": 50, "bake_time": "4s"},
-                    {"weight": 100}
-                ],
-                "bake_time": "4s"
-            }
-        })
+        let list = |names: Vec<&String>| json!(names).to_string().replace("\",\"", "\",\n            \"");
+        format!(
+            r#"{{
+  "provider": {{"kind": "aws", "region": "{region}"}},
+  "routes": {routes},
+  "slots":  {slots},
+  "blue": {blue},
+  "server_group": {{"launch_template": {{"id": "{template}", "version": "1"}}, "subnets": ["subnet-0pocket"], "min": 2, "max": 6}},
+  "strategy": {{
+    "stages": [{{"weight": 5, "bake_time": "5s"}}, {{"weight": 25, "bake_time": "4s"}}, {{"weight": 50, "bake_time": "4s"}}, {{"weight": 100}}],
+    "bake_time": "4s"
+  }}
+}}"#,
+            region = crate::names::REGION,
+            routes = list(service.routes.iter().collect()),
+            slots = list(service.slots.iter().flatten().collect()),
+            blue = json!(service.blue),
+            template = service.launch_template,
+        )
     }
 
     /// Follows what the load balancer is asked to do.

@@ -39,9 +39,8 @@ impl Hand {
     ///
     /// # Errors
     /// As for every line here: curl's words, with the answer's body.
-    pub async fn declare(&self, declaration: &Value) -> Result<Value, String> {
-        let body = serde_json::to_string_pretty(declaration).map_err(|error| error.to_string())?;
-        self.curl(&with_body("-X PUT ", SERVICE, &body)).await
+    pub async fn declare(&self, declaration: &str) -> Result<Value, String> {
+        self.curl(&with_body("-X PUT ", SERVICE, declaration)).await
     }
 
     /// Creates a deployment; from now on it is the one spoken of.
@@ -106,7 +105,8 @@ impl Hand {
         let body = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{}\n{body}\nis what came of: {line}", complaint.trim()));
+            let line = line.lines().next().unwrap_or_default();
+            return Err(format!("{}\n{body}\nis what came of: {line} …", complaint.trim()));
         }
         serde_json::from_str(&body).map_err(|error| format!("the answer is no JSON ({error}): {body}"))
     }

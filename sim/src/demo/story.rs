@@ -152,12 +152,14 @@ async fn ended(screen: &Screen, hand: &Hand) -> Result<String, String> {
 
 /// Shows of an answer what a person would read first.
 fn seen(screen: &Screen, answer: &Value) {
-    let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let word = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or("?");
+    let (status, phase) = (word("status"), word("phase"));
+    let phase = if phase == status { String::new() } else { format!(", {phase}") };
     let weight = answer.pointer("/weight/observed").and_then(Value::as_f64);
     let weight = weight.map_or_else(|| "green's weight unknown".to_owned(), |weight| format!("green at {weight} %"));
     let attention =
         answer.get("attention").and_then(Value::as_str).map(|text| format!("; attention: {text}")).unwrap_or_default();
-    screen.say(&format!("#{} {}, {}, {weight}{attention}", answer["number"], word("status"), word("phase")));
+    screen.say(&format!("-> #{} {status}{phase}, {weight}{attention}", answer["number"]));
 }
 
 fn between(answer: &Value, from: &str, to: &str) -> Option<Duration> {
