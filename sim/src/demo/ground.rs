@@ -108,6 +108,20 @@ impl Ground {
         self.staged.images.get(version).map_or("", String::as_str)
     }
 
+    /// The host that the routes are for.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.service().host
+    }
+
+    /// Where the load balancer takes connections; empty if its listener is gone.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let region = self.sim.shared().now();
+        let address = self.places.first().and_then(|place| region.listeners.get(&place.listener)?.address);
+        address.map(|address| address.to_string()).unwrap_or_default()
+    }
+
     /// The names of the server groups there are.
     #[must_use]
     pub fn groups(&self) -> Vec<String> {
@@ -210,12 +224,12 @@ pub async fn show(
         let now = Instant::now();
         let share = load.share(&new, now.checked_sub(Duration::from_secs(1)).unwrap_or(now), now);
         let asked = match timeline.now() {
-            Some(shares) => format!("{:4.1} %", f64::from(shares.get(&new).copied().unwrap_or_default()) / 10.0),
-            None => "(the routes differ)".to_owned(),
+            Some(shares) => format!("{:5.1} %", f64::from(shares.get(&new).copied().unwrap_or_default()) / 10.0),
+            // For a moment the routes are asked for different shares.
+            None => "  ...  ".to_owned(),
         };
         let totals = load.totals();
-        let text =
-            format!("{}  asked {asked}  {} requests, {} lost", screen.drawn(&old, &new, share), totals.sent, totals.lost);
+        let text = format!("{}  asked {asked}  {} sent, {} lost", screen.drawn(&old, &new, share), totals.sent, totals.lost);
         if screen.is_terminal() { screen.bar(&text) } else { screen.say(&text) }
     }
     screen.bar("");

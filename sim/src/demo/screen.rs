@@ -8,8 +8,8 @@ use std::{
 
 use crate::load::record::Share;
 
-/// Width of the traffic bar, in characters.
-const BAR_WIDTH: usize = 40;
+/// Width of the traffic bar, in characters: with the figures beside it a line fits 80 columns, or it could not be redrawn.
+const BAR_WIDTH: usize = 28;
 
 /// Standard output, as a terminal or as a log.
 #[derive(Debug, Clone)]
@@ -111,8 +111,8 @@ mod tests {
     fn the_bar_shows_the_new_versions_share_and_rounds_it_up_so_that_one_percent_is_seen() {
         let screen = Screen { started: Instant::now(), terminal: false, colour: false, bar: Arc::default() };
         let bar = |of_version| screen.drawn("v1", "v2", Share { of_version, of_all: 1000 });
-        assert_eq!(bar(0), format!("v1 {} v2   0.0 %", "█".repeat(40)));
-        assert_eq!(bar(10), format!("v1 {}░ v2   1.0 %", "█".repeat(39)));
+        assert_eq!(bar(0), format!("v1 {} v2   0.0 %", "█".repeat(28)));
+        assert_eq!(bar(10), format!("v1 {}░ v2   1.0 %", "█".repeat(27)));
         assert!(screen.drawn("v1", "v2", Share::default()).ends_with("0.0 %"), "no answers yet");
     }
 }

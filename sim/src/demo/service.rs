@@ -76,6 +76,9 @@ impl Service {
         let mut command = CommandWrap::with_new(setup.program, |command| {
             command
                 .args(&arguments)
+                // A terminal sends Ctrl-C to a whole group. Together with our SIGTERM it would be the second signal, on which the
+                // service ends at once and leaves its Postgres behind.
+                .process_group(0)
                 .env("AWS_ENDPOINT_URL", setup.aws)
                 .env("AWS_ACCESS_KEY_ID", "pocket")
                 .env("AWS_SECRET_ACCESS_KEY", "pocket")
@@ -89,7 +92,6 @@ impl Service {
                 .stdout(out)
                 .stderr(errors);
         });
-        // No process group of its own: the service is to see Ctrl-C as the demo does, and Postgres leaves it anyway.
         command.wrap(KillOnDrop);
         let program = setup.program.display();
         let process = command.spawn().map_err(|error| format!("starting {program}: {error}. Build it with: cargo build"))?;

@@ -211,21 +211,35 @@ async fn keep(screen: &Screen, ground: &Ground, url: &str, interrupt: &Cancellat
     let users = ground.users(50);
     let timeline = ground.timeline(stop.clone());
     screen.act("everything is left running; go on by hand, and end it with Ctrl-C");
-    screen.line(&format!("export CUTOVER_URL={url} CUTOVER_TOKEN={TOKEN}"));
-    let auth = "-H \"Authorization: Bearer $CUTOVER_TOKEN\"";
-    let prod = "\"$CUTOVER_URL/v1/services/web/environments/prod";
-    screen.line("# release v3 again");
-    let body =
-        format!("-H 'Content-Type: application/json' -d '{{\"image\": \"{}\", \"version\": \"v3\"}}'", ground.image("v3"));
-    screen.line(&format!("curl -sS {prod}/deployments\" {auth} {body}"));
-    screen.line("# watch it");
-    screen.line(&format!("curl -sS \"$CUTOVER_URL/v1/deployments?service=web&environment=prod\" {auth}"));
-    screen.line("# send everything back");
-    screen.line(&format!("curl -sS -X POST {prod}/rollback\" {auth}"));
-    screen.line("# the documentation of every call");
-    screen.line(&format!("open {url}/docs"));
+    screen.line(&by_hand(url, ground));
     let showing = tokio::spawn(show(screen.clone(), users.record().clone(), timeline, pair, stop.clone()));
     interrupt.cancelled().await;
     stop.cancel();
     let _ = showing.await;
+}
+
+/// What a person would type to go on.
+fn by_hand(url: &str, ground: &Ground) -> String {
+    let prod = "\"$CUTOVER_URL/v1/services/web/environments/prod";
+    let auth = "-H \"Authorization: Bearer $CUTOVER_TOKEN\"";
+    let json = "-H 'Content-Type: application/json' -d";
+    format!(
+        r#"export CUTOVER_URL={url} CUTOVER_TOKEN={TOKEN}
+# a user's request, through the load balancer
+curl -sS -H 'Host: {host}' http://{address}/
+# release v3 again
+ID=$(curl -sS {prod}/deployments" {auth} \
+  {json} '{{"image": "{image}", "version": "v3"}}' | grep -o '"id": *"[^"]*"' | head -1 | cut -d'"' -f4)
+# see how it is once its first weight is there
+curl -sS "$CUTOVER_URL/v1/deployments/$ID?wait=55s&until=stage:1" {auth}
+# set a weight by hand, and go on
+curl -sS -X PUT "$CUTOVER_URL/v1/deployments/$ID/weight" {auth} {json} '{{"green": 12.5}}'
+curl -sS -X POST "$CUTOVER_URL/v1/deployments/$ID/resume" {auth}
+# send everything back
+curl -sS -X POST {prod}/rollback" {auth} {json} '{{"reason": "INC-1"}}'
+# every call, documented: {url}/docs"#,
+        image = ground.image("v3"),
+        host = ground.host(),
+        address = ground.address(),
+    )
 }
