@@ -14,6 +14,10 @@ use cutover_sim::{
     servers::Servers,
     traffic::{STICKY_COOKIE, Traffic},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The longest that anything here may take; every wait ends earlier by itself.
@@ -348,4 +352,46 @@ async fn targets_are_checked_only_where_a_rule_leads() {
     world.all_in_state("green", TargetState::Healthy).await;
     world.delete_overlay();
     world.all_in_state("green", TargetState::Unused).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_can_be_a_command_and_its_server_finishes_what_it_has_begun() {
+    let program = env!("CARGO_BIN_EXE_cutover-demo");
+    let words = [program, "server", "--port", "{port}", "--instance", "{instance}", "--version", "v9"];
+    let kind = ServerKind::Command(words.map(str::to_owned).into());
+    let servers = Servers::default();
+    let address = servers.start("i-child", &kind).await.expect("the program is built with this test");
+    let client = reqwest::Client::new();
+    let mut answer = None;
+    eventually_asking(async || {
+        answer = client.get(format!("http://{address}/")).send().await.ok();
+        answer.is_some()
+    })
+    .await;
+    let answer = answer.expect("it has answered");
+    assert_eq!(
+        (&answer.headers()["x-version"], &answer.headers()["x-instance"]),
+        (&"v9".parse().unwrap(), &"i-child".parse().unwrap())
+    );
+
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /?delay_ms=500 HTTP/1.1\r\nhost: web\r\n\r\n").await.unwrap();
+    // Connections are accepted in order: with this one answered, the slow one has been taken.
+    reqwest::get(format!("http://{address}/")).await.unwrap();
+    servers.stop("i-child").await;
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(TcpStream::connect(address).await.is_err(), "the process is gone");
+}
+
+/// [`eventually`] for a look that asks over the network.
+async fn eventually_asking(mut holds: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while !holds().await {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it was to happen within the test's patience");
 }
