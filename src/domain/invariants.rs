@@ -107,14 +107,17 @@ fn way_back(d: &Deployment) -> Verdict {
 
 fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Timing, now: Timestamp) -> Verdict {
     match &d.phase {
-        Phase::RollingBack { .. } => {
+        Phase::RollingBack { shield, .. } => {
+            let covered = !shield || seen_everywhere(o, |_, view| !view.shields.is_empty());
+            must(covered, 1, "a base may be on green, and not every route is seen under a shield")?;
             let is_shield =
                 |rule: &RuleRef| o.routes.iter().filter_map(Known::seen).any(|v| v.shields.iter().any(|s| &s.rule == rule));
             if !rules.iter().any(is_shield) {
                 return Ok(());
             }
             must(seen_everywhere(o, |_, view| view.base.is_all_blue()), 1, "a shield over a base that is not on blue stays")?;
-            must(now >= time::after(d.phase_since, timing.half_quiet()), 1, "a late commit may land under the shield")
+            let landed = time::after(time::after(d.phase_since, timing.half_quiet()), timing.absence_spread);
+            must(now >= landed, 1, "a late commit may land under the shield")
         }
         Phase::Retiring => must(
             seen_everywhere(o, |_, view| view.base.is_all_green()),

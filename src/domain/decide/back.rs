@@ -58,11 +58,15 @@ pub(super) fn rolling_back(
     }
 }
 
-/// From when on no pin and no creation of ours can land any more, and no look be old enough to hide one that has: only then
-/// is it sure that nothing is left behind.
+/// From when on no pin and no creation of ours can land any more: only then is it sure that nothing is left behind.
 fn all_landed(d: &Deployment, timing: &Timing) -> Timestamp {
-    let last_signed = d.provisioned_at.unwrap_or(d.phase_since);
-    time::after(time::after(last_signed, timing.half_quiet()), timing.absence_spread)
+    landed(d.provisioned_at.unwrap_or(d.phase_since), timing)
+}
+
+/// From when on all that was signed by `signed_by` has landed or is dead, *and* every look shows it: what lands last is not
+/// in a read that is stale.
+fn landed(signed_by: Timestamp, timing: &Timing) -> Timestamp {
+    time::after(time::after(signed_by, timing.half_quiet()), timing.absence_spread)
 }
 
 /// Whatever still sends traffic to green: shields go up first where the base may be green, then overlays down, then bases back.
@@ -72,6 +76,8 @@ fn traffic(d: &Deployment, o: &Observation, shield: bool) -> Option<Action> {
         if !bare.is_empty() {
             return Some(Action::RaiseShields { routes: bare });
         }
+        // An overlay goes only under a shield that was seen: a route that is unknown may have a green base and none.
+        all_routes(o)?;
     }
     let mut rules: Vec<_> = o
         .routes
@@ -89,7 +95,8 @@ fn traffic(d: &Deployment, o: &Observation, shield: bool) -> Option<Action> {
     (!bases.is_empty()).then_some(Action::SetBase { routes: bases, to: Side::Blue })
 }
 
-/// Shields stay until half a quiet period is over: a commit signed before this phase began may land under them until then.
+/// Shields stay until half a quiet period is over and stale reads with it: a commit signed before this phase began may land
+/// under them until then.
 /// The base was just seen on blue on every route, and is looked at again in each later tick.
 fn lower_shields(
     d: &Deployment,
@@ -104,7 +111,7 @@ fn lower_shields(
     if !shield && rules.is_empty() {
         return None;
     }
-    let safe = time::after(d.phase_since, timing.half_quiet());
+    let safe = landed(d.phase_since, timing);
     if now < safe {
         return Some(Decision::Wait { until: Some(safe) });
     }
