@@ -77,20 +77,17 @@ pub(super) fn retiring(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
     if !d.seen.absences.overlays.iter().all(|looks| looks.believed(timing)) {
         return Decision::WAIT;
     }
-    if let Some(decision) = release_green(d, o) {
-        return decision;
+    // Green serves alone now: its minimum is the declared one again. Blue goes only while green is seen to be there.
+    match &o.green {
+        Known::Seen(green) if green.min > d.declaration.server_group.min => return Decision::Act(Action::ReleaseGreen),
+        Known::Seen(_) => {}
+        Known::Absent | Known::Unknown(_) => return Decision::WAIT,
     }
     match plan.blue.as_ref().map(|_| remove(d, o, timing, plan, Side::Blue)) {
         Some(Removal::Act(action)) => Decision::Act(action),
         Some(Removal::Wait) => Decision::WAIT,
         Some(Removal::Done) | None => Decision::advance(d.entering(Phase::Succeeded, now)),
     }
-}
-
-/// Green serves alone now: its minimum is the declared one again.
-fn release_green(d: &Deployment, o: &Observation) -> Option<Decision> {
-    let green = o.green.seen()?;
-    (green.min > d.declaration.server_group.min).then_some(Decision::Act(Action::ReleaseGreen))
 }
 
 /// What is next on the way to a group's being gone.

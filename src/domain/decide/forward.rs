@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Decision, all_routes};
+use super::{Decision, all_routes, start::pinned};
 use crate::domain::{
     action::Action,
     deadline,
@@ -165,8 +165,8 @@ fn bring_about(
     Some(Decision::Act(Action::SetWeight { routes: below, weight }))
 }
 
-/// Whether green may be given more: every route known with its recorded overlay, the slot holding our group alone, enough
-/// healthy servers.
+/// Whether green may be given more: every route known with its recorded overlay, the slot holding our group alone, blue
+/// pinned, enough healthy servers.
 fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
     let whole = all_routes(o).is_some_and(|routes| {
         routes.len() == d.overlays.len()
@@ -174,7 +174,8 @@ fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
     });
     let slot_is_ours = o.green_slot.seen().is_some_and(|slot| slot.strangers == 0)
         && o.green.seen().is_some_and(|group| group.ours && group.attached && !group.deleting);
-    whole && slot_is_ours && health::verdict(d, o, weight).passed()
+    let blue_stays = d.plan.as_ref().is_some_and(|plan| pinned(plan, o));
+    whole && slot_is_ours && blue_stays && health::verdict(d, o, weight).passed()
 }
 
 /// The weight is seen on every route: its clock starts.

@@ -62,15 +62,24 @@ pub fn decide(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) 
         }
     }
     match &d.phase {
-        Phase::Pending => start::pending(d, o, now),
+        Phase::Pending => start::pending(d, o, timing, now),
         Phase::Provisioning => start::provisioning(d, o, now),
-        Phase::Verifying => forward::verifying(d, o, timing, now),
-        Phase::Shifting { .. } => forward::shifting(d, o, timing, now),
-        Phase::Baking { seen_at, commit_now } => forward::baking(d, o, timing, now, *seen_at, *commit_now),
-        Phase::Committing { quiet_since } => commit::committing(d, o, timing, now, *quiet_since),
+        Phase::Verifying => or_pin(d, o, forward::verifying(d, o, timing, now)),
+        Phase::Shifting { .. } => or_pin(d, o, forward::shifting(d, o, timing, now)),
+        Phase::Baking { seen_at, commit_now } => or_pin(d, o, forward::baking(d, o, timing, now, *seen_at, *commit_now)),
+        Phase::Committing { quiet_since } => or_pin(d, o, commit::committing(d, o, timing, now, *quiet_since)),
         Phase::Retiring => commit::retiring(d, o, timing, now),
         Phase::RollingBack { shield, ends } => back::rolling_back(d, o, timing, now, *shield, *ends),
         Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => Decision::Done,
+    }
+}
+
+/// Blue stays pinned while anybody may go back to it. Somebody may have undone that, or a call that the last deployment sent
+/// has: where there is nothing else to do, it is pinned again.
+fn or_pin(d: &Deployment, o: &Observation, decision: Decision) -> Decision {
+    match (&decision, &d.plan) {
+        (Decision::Wait { .. }, Some(plan)) => start::pin(plan, o).map_or(decision, Decision::Act),
+        (Decision::Act(_) | Decision::Advance(_) | Decision::Done | Decision::Wait { .. }, _) => decision,
     }
 }
 

@@ -11,11 +11,19 @@ use crate::domain::{
     phase::Phase,
     plan::{self, Inputs, Plan},
     survey::{FieldFault, Role, Survey},
+    time,
+    timing::Timing,
 };
 
-pub(super) fn pending(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
+pub(super) fn pending(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Decision {
     if deadline::passed(d, now) {
         return Decision::advance(d.turning_back(Trigger::Deadline, Some(deadline::said(d)), now));
+    }
+    // A stale look might show blue as the last deployment had pinned it, and the plan would "restore" that for good.
+    if let Some(at) = d.not_before
+        && time::after(now, timing.half_quiet()) < time::after(at, timing.absence_spread)
+    {
+        return Decision::WAIT;
     }
     let Some(Known::Seen(survey)) = &o.survey else { return Decision::Wait { until: deadline::of(d, now) } };
     match leftovers(d, survey) {
@@ -129,7 +137,7 @@ pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> D
         .map(|route| route.seen().and_then(|view| view.overlays.first()).map(|overlay| overlay.rule.clone()))
         .collect();
     match (overlays, o.green.seen()) {
-        (Some(overlays), Some(green)) if all_healthy(plan, green.servers) && !d.intent.is_paused() => {
+        (Some(overlays), Some(green)) if all_healthy(plan, green.servers) && pinned(plan, o) && !d.intent.is_paused() => {
             let mut next = d.entering(Phase::Verifying, now);
             next.overlays = overlays;
             next.provisioned_at = Some(now);
@@ -145,14 +153,11 @@ fn all_healthy(plan: &Plan, servers: crate::domain::observation::Servers) -> boo
 
 /// The first thing that is not yet as provisioning wants it.
 fn wanted(d: &Deployment, plan: &Plan, o: &Observation, now: Timestamp) -> Option<Action> {
-    if let (Some(pin), Some(blue)) = (&plan.blue, o.blue.seen())
-        && (blue.min < pin.size || !blue.protected)
-    {
-        return Some(Action::PinBlue);
+    if let Some(action) = pin(plan, o) {
+        return Some(action);
     }
     // Creating again what a stale look did not show is harmless: the name is taken, and the tags say by whom.
-    let blue_pinned = plan.blue.is_none() || o.blue.seen().is_some();
-    if o.green.is_absent() && blue_pinned {
+    if o.green.is_absent() && pinned(plan, o) {
         return Some(Action::CreateGreen);
     }
     let leftovers: Vec<_> = o.routes.iter().filter_map(Known::seen).flat_map(|view| view.leftovers.iter().cloned()).collect();
@@ -164,6 +169,16 @@ fn wanted(d: &Deployment, plan: &Plan, o: &Observation, now: Timestamp) -> Optio
     }
     let routes = routes_where(o, |_, view| view.overlays.is_empty());
     (!routes.is_empty()).then_some(Action::OpenOverlays { routes })
+}
+
+/// Pins blue where it is seen not to be.
+pub(super) fn pin(plan: &Plan, o: &Observation) -> Option<Action> {
+    (o.blue.seen().is_some() && !pinned(plan, o)).then_some(Action::PinBlue)
+}
+
+/// Whether blue is *seen* to be pinned; unknown is not enough.
+pub(super) fn pinned(plan: &Plan, o: &Observation) -> bool {
+    plan.blue.as_ref().is_none_or(|pin| o.blue.seen().is_some_and(|blue| blue.min >= pin.size && blue.protected))
 }
 
 /// Somebody else's rule on an overlay's number, or somebody else's group under green's name.
