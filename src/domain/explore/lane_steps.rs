@@ -1,7 +1,8 @@
 //! The rollback lane, step by step: the early call, the commit, what must be accepted after it, the answer.
 
 use super::{
-    mind::{ActId, RecId, now},
+    canon::now,
+    mind::{ActId, RecId},
     mutants::Mutant,
     size::Step,
     state::{Lane, State},

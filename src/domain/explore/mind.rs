@@ -1,15 +1,12 @@
 //! The production functions, behind small numbers. Every record is kept once under an id; each look, command and step of the
 //! clock is worked out once for each record and remembered. So the walk handles a few bytes a state, and still every choice
 //! in it is made by `decide`, `having_seen`, `command::give` and `lane`.
-//!
-//! Time is made canonical here: it is always `NOW`, and a timestamp is an age in units, cut off where no decision looks any
-//! further. What no decision reads (sentences, what was last seen) is dropped.
 
-use std::{collections::HashMap, hash::Hash, time::Duration};
-
-use jiff::Timestamp;
+use std::{hash::Hash, time::Duration};
 
 use super::{
+    canon::{HALF_QUIET, UNIT, age, canonical, each_time, now},
+    map::Map,
     mutants::Mutant,
     sight::{Sight, observation},
     world::{Call, all_to},
@@ -18,43 +15,21 @@ use crate::domain::{
     action::{Action, Side},
     command::{self, Command, Outcome},
     decide::{Decision, decide},
-    deployment::{Deployment, Live, Seen},
-    health::ShortFor,
+    deployment::{Deployment, Live},
     ids::{GroupName, RuleRef, SlotRef},
     invariants, lane,
-    looks::{Absences, Looks},
     phase::Phase,
     sample,
-    time::BakeTime,
     timing::Timing,
 };
 
-/// Half a quiet period is two units: what was signed lives for less than that.
-pub const UNIT: Duration = Duration::from_secs(100);
-pub const HALF_QUIET: u8 = 2;
-
-pub fn now() -> Timestamp {
-    sample::at(1_000_000)
-}
-
-/// `age` units ago.
-fn ago(age: u32) -> Timestamp {
-    now() - UNIT * age
-}
-
-/// How many units ago, cut off at `most`.
-fn age(at: Timestamp, most: u32) -> u32 {
-    let age = crate::domain::time::between(at, now()).as_secs() / UNIT.as_secs();
-    u32::try_from(age).unwrap_or(u32::MAX).min(most)
-}
-
 /// The protocol's times in the model.
-pub fn timing() -> Timing {
+pub fn timing(spread: u8) -> Timing {
     Timing {
         quiet_period: UNIT * 2 * u32::from(HALF_QUIET),
         commit_delay: UNIT,
         absence_looks: 2,
-        absence_spread: UNIT,
+        absence_spread: UNIT * u32::from(spread),
         health_patience: UNIT,
         ..Timing::default()
     }
@@ -91,15 +66,16 @@ pub struct Tick {
 #[derive(Debug)]
 pub struct Mind {
     pub mutant: Option<Mutant>,
+    spread: u8,
     timing: Timing,
     recs: Vec<Deployment>,
     facts: Vec<Facts>,
-    ids: HashMap<Key, RecId>,
+    ids: Map<Key, RecId>,
     acts: Vec<(Action, Vec<Call>)>,
-    act_ids: HashMap<(RecId, Action), ActId>,
-    ticks: HashMap<(RecId, Sight), Tick>,
-    commands: HashMap<(RecId, Command), Option<RecId>>,
-    aged: HashMap<RecId, RecId>,
+    act_ids: Map<(RecId, Action), ActId>,
+    ticks: Map<(RecId, Sight), Tick>,
+    commands: Map<(RecId, Command), Option<RecId>>,
+    aged: Map<RecId, RecId>,
 }
 
 /// A record as a key: its fields are compared whole, and hashed by those that differ most.
@@ -117,19 +93,20 @@ impl Hash for Key {
 }
 
 impl Mind {
-    pub fn new(mutant: Option<Mutant>) -> Self {
-        let timing = mutant.map_or_else(timing, |mutant| mutant.timing(timing()));
+    pub fn new(mutant: Option<Mutant>, spread: u8) -> Self {
+        let timing = timing(spread);
         Self {
             mutant,
+            spread,
             timing,
             recs: Vec::new(),
             facts: Vec::new(),
-            ids: HashMap::new(),
+            ids: Map::default(),
             acts: Vec::new(),
-            act_ids: HashMap::new(),
-            ticks: HashMap::new(),
-            commands: HashMap::new(),
-            aged: HashMap::new(),
+            act_ids: Map::default(),
+            ticks: Map::default(),
+            commands: Map::default(),
+            aged: Map::default(),
         }
     }
 
@@ -152,7 +129,7 @@ impl Mind {
 
     /// The id of a record, made canonical first.
     pub fn keep(&mut self, d: Deployment) -> RecId {
-        let key = Key(canonical(d));
+        let key = Key(canonical(d, self.spread));
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }
@@ -182,7 +159,6 @@ impl Mind {
         if let Some(mutant) = self.mutant {
             decision = mutant.after(&seen, &o, decision);
         }
-        let settle = |mind: &mut Self, d: Deployment| mind.keep(d);
         let tick = match decision {
             Decision::Act(action) => {
                 if self.mutant.is_none() {
@@ -195,14 +171,14 @@ impl Mind {
                 {
                     back.accepted_at = back.accepted_at.or(Some(now()));
                 }
-                Tick { act: Some(act), settle: settle(self, seen), accepted: settle(self, accepted), waits: false }
+                Tick { act: Some(act), settle: self.keep(seen), accepted: self.keep(accepted), waits: false }
             }
             Decision::Advance(next) => {
-                let next = settle(self, *next);
+                let next = self.keep(*next);
                 Tick { act: None, settle: next, accepted: next, waits: false }
             }
             Decision::Wait { .. } | Decision::Done => {
-                let next = settle(self, seen);
+                let next = self.keep(seen);
                 Tick { act: None, settle: next, accepted: next, waits: true }
             }
         };
@@ -369,127 +345,5 @@ fn calls(facts: &Facts, action: &Action) -> Vec<Call> {
         }
         Action::Detach { side } => vec![Call::Detach { group: group(side) }],
         Action::DeleteGroup { side } => vec![Call::Remove { group: group(side) }],
-    }
-}
-
-/// Applies `change` to each time that a decision may read.
-fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
-    let maybe = |at: &mut Option<Timestamp>| *at = at.map(&change);
-    d.phase_since = change(d.phase_since);
-    maybe(&mut d.ended_at);
-    maybe(&mut d.not_before);
-    maybe(&mut d.provisioned_at);
-    match &mut d.phase {
-        Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => maybe(seen_at),
-        Phase::Committing { quiet_since } => maybe(quiet_since),
-        _ => {}
-    }
-    maybe(&mut d.seen.short.last);
-    let absences = &mut d.seen.absences;
-    let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
-    let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
-    for looks in routes.chain(groups) {
-        maybe(&mut looks.first);
-        maybe(&mut looks.last);
-    }
-}
-
-/// The same record for every decision, with all that none reads taken out.
-fn canonical(mut d: Deployment) -> Deployment {
-    let cut = |at: Timestamp, most: u32| ago(age(at, most));
-    let since_max = match (&d.phase, d.strategy.deadlines.verifying < UNIT * 10) {
-        (Phase::Committing { quiet_since: None }, _) => 1,
-        (Phase::RollingBack { .. }, _) => u32::from(HALF_QUIET) + 1,
-        (
-            Phase::Pending
-            | Phase::Provisioning
-            | Phase::Verifying
-            | Phase::Shifting { seen_at: None, .. }
-            | Phase::Baking { seen_at: None, .. },
-            true,
-        ) => 1,
-        _ => 0,
-    };
-    d.phase_since = cut(d.phase_since, since_max);
-    d.ended_at = d.ended_at.map(|_| now());
-    d.provisioned_at = d.provisioned_at.map(|at| cut(at, u32::from(HALF_QUIET) + 1));
-    d.not_before = d.not_before.filter(|at| *at > now());
-    match &mut d.phase {
-        Phase::Shifting { seen_at, stage, .. } => {
-            let bakes = d.strategy.stages[*stage].bake_time != BakeTime::For(Duration::ZERO);
-            *seen_at = seen_at.map(|at| cut(at, u32::from(bakes)));
-        }
-        Phase::Baking { seen_at, .. } => {
-            let bakes = d.strategy.bake_time != BakeTime::For(Duration::ZERO);
-            *seen_at = seen_at.map(|at| cut(at, u32::from(bakes)));
-        }
-        Phase::Committing { quiet_since } => *quiet_since = quiet_since.map(|at| cut(at, 2 * u32::from(HALF_QUIET))),
-        _ => {}
-    }
-    let intent = &mut d.intent;
-    for given in [&mut intent.rollback, &mut intent.cancel, &mut intent.abandon].into_iter().flatten() {
-        given.at = now();
-    }
-    intent.rollback_accepted_at = intent.rollback_accepted_at.map(|_| now());
-    (intent.paused_since, intent.paused_ms, d.paused_before_ms) = (intent.paused_since.map(|_| now()), 0, 0);
-    // Only whether an order is open matters, not how many there were.
-    intent.order = intent.order.take().filter(|order| order.number > d.order_seen).map(|mut order| {
-        (order.number, order.given.at) = (1, now());
-        order
-    });
-    d.order_seen = 0;
-    if let Some(back) = &mut d.going_back {
-        back.requested_at = now();
-        back.reason = None;
-        back.accepted_at = back.accepted_at.map(|_| now());
-        back.observed_at = back.observed_at.map(|_| now());
-    }
-    d.attention = None;
-    let short = match d.phase {
-        Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => short(d.seen.short),
-        _ => ShortFor::default(),
-    };
-    let created_by = d.seen.clone();
-    d.seen = Seen { short, absences: absences(&d.phase, &created_by.absences), ..Seen::default() };
-    d
-}
-
-fn short(short: ShortFor) -> ShortFor {
-    let most = u64::try_from(UNIT.as_millis()).unwrap();
-    ShortFor { ms: short.ms.min(most), last: short.last.map(|at| ago(age(at, 1))) }
-}
-
-/// Those that the phase reads; entering the next one forgets them all.
-fn absences(phase: &Phase, all: &Absences) -> Absences {
-    let each = |looks: &[Looks]| looks.iter().map(|one| canonical_looks(*one)).collect();
-    let (shields, bases, going, leaving) = match phase {
-        Phase::Committing { quiet_since: Some(_) } => (false, true, false, false),
-        Phase::RollingBack { .. } => (true, false, true, false),
-        Phase::Retiring => (false, false, false, true),
-        _ => (false, false, false, false),
-    };
-    let if_read = |read: bool, looks: &[Looks]| if read { each(looks) } else { Vec::new() };
-    let one = |read: bool, looks: Looks| if read { canonical_looks(looks) } else { Looks::default() };
-    let overlays_read = !phase.is_terminal() && !matches!(phase, Phase::Pending | Phase::Provisioning);
-    Absences {
-        overlays: if_read(overlays_read, &all.overlays),
-        shields: if_read(shields, &all.shields),
-        bases_off_green: if_read(bases, &all.bases_off_green),
-        green: one(going, all.green),
-        green_targets: one(going, all.green_targets),
-        blue: one(leaving || going, all.blue),
-        blue_targets: one(leaving, all.blue_targets),
-    }
-}
-
-/// None, young, old or believed: nothing else about looks makes a difference.
-fn canonical_looks(looks: Looks) -> Looks {
-    match (looks.first, looks.last) {
-        _ if looks.believed(&timing()) => Looks { count: 2, first: Some(ago(1)), last: Some(ago(0)) },
-        (Some(first), Some(_)) => {
-            let first = ago(age(first, 1));
-            Looks { count: 1, first: Some(first), last: Some(first) }
-        }
-        _ => Looks::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::mind::now;
+use super::canon::now;
 use crate::domain::{
     action::Action,
     decide::Decision,
@@ -49,13 +49,6 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub fn timing(self, timing: Timing) -> Timing {
-        match self {
-            Self::AbsenceAtOneLook => Timing { absence_looks: 1, absence_spread: Duration::ZERO, ..timing },
-            _ => timing,
-        }
-    }
-
     /// Changes what is known before the look is taken in.
     pub fn before(self, d: &mut Deployment, o: &mut Observation) {
         match self {
@@ -86,6 +79,15 @@ impl Mutant {
             }
             (Self::OverlayOpenedAgain, _) => {
                 d.seen.absences.overlays.clear();
+                timing
+            }
+            (Self::AbsenceAtOneLook, _) => {
+                let absences = &mut d.seen.absences;
+                let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
+                let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
+                for looks in routes.chain(groups).filter(|looks| looks.count > 0) {
+                    *looks = Looks { count: 9, first: Some(jiff::Timestamp::MIN), last: d.seen.at };
+                }
                 timing
             }
             (Self::TearDownOnTheWord, Phase::RollingBack { .. } | Phase::Retiring) => {
@@ -130,7 +132,7 @@ impl Mutant {
 }
 
 fn half_quiet() -> Duration {
-    super::mind::timing().half_quiet()
+    super::mind::timing(0).half_quiet()
 }
 
 fn shielded(o: &Observation) -> bool {

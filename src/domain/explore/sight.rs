@@ -14,11 +14,12 @@ use crate::domain::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sight {
     pub scene: Scene,
-    /// Bit `i`: route `i` could not be seen; bit 2: no group and no slot could.
+    /// Bit `i`: route `i` could not be seen; [`BLUE`], [`GREEN`]: that group and its slot.
     pub unknown: u8,
 }
 
-pub const GROUPS: u8 = 1 << 2;
+pub const BLUE: u8 = 1 << 2;
+pub const GREEN: u8 = 1 << 3;
 
 impl Sight {
     pub fn of(mut scene: Scene, unknown: u8) -> Self {
@@ -29,9 +30,6 @@ impl Sight {
             }
             route.overlay = route.overlay.filter(|overlay| !overlay.ghost);
         }
-        if unknown & GROUPS != 0 {
-            scene.groups = [Group::default(); 3];
-        }
         Self { scene, unknown }
     }
 }
@@ -41,13 +39,13 @@ pub fn observation(d: &Deployment, sight: &Sight) -> Observation {
     let Some(plan) = &d.plan else { return before_a_plan(d, sight) };
     let green_slot = u8::from(plan.green.slot.as_str() == "slot-b");
     let routes = plan.routes.len();
-    let group = |name: Option<&GroupName>, slot: u8| match name {
-        _ if sight.unknown & GROUPS != 0 => Known::Unknown("throttled".to_owned()),
+    let group = |bit: u8, name: Option<&GroupName>, slot: u8| match name {
+        _ if sight.unknown & bit != 0 => Known::Unknown("throttled".to_owned()),
         Some(name) => group_view(&sight.scene.groups[group_index(name)], slot),
         None => Known::Absent,
     };
-    let slot = |slot: u8| {
-        if sight.unknown & GROUPS != 0 {
+    let slot = |bit: u8, slot: u8| {
+        if sight.unknown & bit != 0 {
             return Known::Unknown("throttled".to_owned());
         }
         let named_by = sight.scene.named_by(slot, routes);
@@ -55,10 +53,10 @@ pub fn observation(d: &Deployment, sight: &Sight) -> Observation {
     };
     Observation {
         routes: (0..routes).map(|i| route_view(d, i, sight, green_slot)).collect(),
-        green: group(Some(&plan.green.group), green_slot),
-        blue: group(plan.blue.as_ref().map(|blue| &blue.group), 1 - green_slot),
-        green_slot: slot(green_slot),
-        blue_slot: slot(1 - green_slot),
+        green: group(GREEN, Some(&plan.green.group), green_slot),
+        blue: group(BLUE, plan.blue.as_ref().map(|blue| &blue.group), 1 - green_slot),
+        green_slot: slot(GREEN, green_slot),
+        blue_slot: slot(BLUE, 1 - green_slot),
         launch_failures: Vec::new(),
         survey: None,
     }

@@ -24,7 +24,11 @@ pub struct Size {
     pub flights: usize,
     /// Calls that are late or lost in one story; `u8::MAX`: any number.
     pub late: u8,
-    pub stale: bool,
+    /// For how many units a read may be stale, the one of the change included; 0: never.
+    pub stale: u8,
+    /// Absence is believed after two looks this many units apart. A unit is long; where nothing lags, the harder world is
+    /// one in which two looks at once will do.
+    pub spread: u8,
     pub unknown: bool,
     pub sickness: bool,
     /// Nodes of the load balancer may lag behind.
@@ -77,3 +81,7 @@ pub const ALL_COMMANDS: &[Command] = &[
     Command::Weight(Weight::ALL),
     Command::Abandon,
 ];
+
+/// What moves weight, and the way back.
+pub const STEERING: &[Command] =
+    &[Command::Rollback, Command::Weight(Weight::NONE), Command::Weight(Weight::ALL), Command::Resume];

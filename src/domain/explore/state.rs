@@ -86,8 +86,8 @@ pub struct Flight {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
     pub scene: Scene,
-    /// What a stale read shows: the world as it was earlier in this unit; no read is stale for longer.
-    pub stale: Option<Scene>,
+    /// What a stale read shows: the world as it was a while ago, and for how many units it has shown that.
+    pub stale: Option<(Scene, u8)>,
     /// The record of the deployment that runs, or ran last.
     pub rec: RecId,
     /// Which replica has a live lease.

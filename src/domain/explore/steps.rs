@@ -1,9 +1,10 @@
 //! Everything that can happen next. Whatever the world allows is tried; nothing is left to chance or cut off.
 
 use super::{
-    mind::{ActId, HALF_QUIET, Mind, RecId},
+    canon::HALF_QUIET,
+    mind::{ActId, Mind, RecId},
     mutants::Mutant,
-    sight::{GROUPS, Sight},
+    sight::{BLUE, GREEN, Sight},
     size::{Size, Step},
     state::{Flight, Lane, Replica, State},
     world::{Call, Group, SIZE, Scene, all_to},
@@ -137,7 +138,7 @@ impl Steps<'_> {
     /// Every look that is possible now, with what is decided on it.
     fn looks(&mut self, s: &State, i: usize, rec: RecId, fresh: bool) {
         let mut sights = vec![("as it is", Sight::of(s.scene, 0))];
-        if let Some(stale) = s.stale.filter(|_| self.size.stale) {
+        if let Some(stale) = s.stale.map(|(scene, _)| scene) {
             let mixed = |routes, groups| Scene { routes, groups };
             sights.push(("stale", Sight::of(stale, 0)));
             sights.push(("with stale rules", Sight::of(mixed(stale.routes, s.scene.groups), 0)));
@@ -145,7 +146,8 @@ impl Steps<'_> {
         }
         if self.size.unknown {
             sights.push(("without the last route", Sight::of(s.scene, 1 << (self.size.routes - 1))));
-            sights.push(("without groups", Sight::of(s.scene, GROUPS)));
+            sights.push(("without blue", Sight::of(s.scene, BLUE)));
+            sights.push(("without green", Sight::of(s.scene, GREEN)));
         }
         let mut seen: Vec<Sight> = Vec::with_capacity(sights.len());
         for (name, sight) in sights {
@@ -160,6 +162,9 @@ impl Steps<'_> {
                     continue;
                 }
             };
+            if tick.waits && name == "as it is" && self.leaves_blue_unpinned(s, rec) {
+                self.refused.get_or_insert("3: blue is seen unpinned, and nobody pins it again".to_owned());
+            }
             let mut next = *s;
             next.replicas[i] = match tick.act {
                 Some(act) => Replica::Acting { act, rec, settle: tick.settle, accepted: tick.accepted, fresh },
@@ -173,6 +178,13 @@ impl Steps<'_> {
                 self.push(Step::Look(i, name), next);
             }
         }
+    }
+
+    fn leaves_blue_unpinned(&self, s: &State, rec: RecId) -> bool {
+        let facts = self.mind.facts(rec);
+        let blue = &s.scene.groups[usize::from(facts.blue)];
+        let forward = facts.phase.may_go_back() && !matches!(facts.phase, Phase::Pending | Phase::Provisioning);
+        forward && blue.alive && !(blue.full && blue.protected)
     }
 
     /// What becomes of an action's calls: each is accepted, or (bits of the mask) late.
@@ -214,8 +226,8 @@ impl Steps<'_> {
             }
             _ => next.scene.land(call, self.size.lags),
         }
-        if self.size.stale && next.scene != before {
-            next.stale = next.stale.or(Some(before));
+        if self.size.stale > 0 && next.scene != before {
+            next.stale = next.stale.or(Some((before, 1)));
         }
     }
 
@@ -352,7 +364,8 @@ impl Steps<'_> {
         for route in &mut next.scene.routes {
             route.lag = None;
         }
-        (next.holder, next.stale, next.lane) = (None, None, s.lane.older());
+        next.stale = s.stale.map(|(scene, age)| (scene, age + 1)).filter(|(_, age)| *age <= self.size.stale);
+        (next.holder, next.lane) = (None, s.lane.older());
         next.quiet = (s.quiet + 1).min(HALF_QUIET);
         if next != *s {
             self.push(Step::Clock, next);

@@ -1,15 +1,15 @@
 //! Walks every state of a world that can be reached, in breadth, and then asks of each: does it end once faults stop?
 
 use std::{
-    collections::HashMap,
     fmt::Write,
-    hash::{BuildHasherDefault, Hasher},
     time::{Duration, Instant},
 };
 
 use super::{
+    canon::HALF_QUIET,
     check,
-    mind::{HALF_QUIET, Mind},
+    map::Map,
+    mind::Mind,
     mutants::Mutant,
     sight::Sight,
     size::{Size, Step},
@@ -19,42 +19,6 @@ use super::{
     world::{Group, SIZE, Scene},
 };
 use crate::domain::{command::Command, deployment::Deployment};
-
-/// A quick hash for small keys: collisions only cost time, since whole states are compared.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Quick(u64);
-
-impl Hasher for Quick {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 29
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u8(&mut self, n: u8) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_u16(&mut self, n: u16) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        self.write_u64(u64::from(n));
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-
-    fn write_isize(&mut self, n: isize) {
-        self.write_u64(u64::from_ne_bytes((n as i64).to_ne_bytes()));
-    }
-}
 
 /// What a walk found.
 #[derive(Debug)]
@@ -76,7 +40,7 @@ struct Walk<'a> {
     states: Vec<State>,
     parents: Vec<u32>,
     depths: Vec<u16>,
-    ids: HashMap<State, u32, BuildHasherDefault<Quick>>,
+    ids: Map<State, u32>,
     steps: usize,
 }
 
@@ -86,11 +50,11 @@ pub fn walk(size: &Size, mutant: Option<Mutant>, start: Deployment) -> Found {
     let began = Instant::now();
     let mut walk = Walk {
         size,
-        mind: Mind::new(mutant),
+        mind: Mind::new(mutant, size.spread),
         states: Vec::new(),
         parents: Vec::new(),
         depths: Vec::new(),
-        ids: HashMap::default(),
+        ids: Map::default(),
         steps: 0,
     };
     let rec = walk.mind.keep(start);
@@ -122,6 +86,24 @@ fn beginning(size: &Size, rec: u32) -> State {
         late_left: size.late,
         hand_left: size.hand,
     }
+}
+
+/// The same state with every fault over: nothing under way, no stall, servers healthy.
+fn calmed(mut s: State) -> State {
+    (s.stale, s.flights, s.lane, s.holder) = (None, [None; 2], Lane::Idle, None);
+    s.replicas = [Replica::Idle; 2];
+    for route in &mut s.scene.routes {
+        route.lag = None;
+    }
+    for group in &mut s.scene.groups {
+        if group.deleting {
+            *group = Group::default();
+        }
+        if group.alive {
+            (group.healthy, group.drains) = (SIZE, None);
+        }
+    }
+    s
 }
 
 impl Walk<'_> {
@@ -172,9 +154,9 @@ impl Walk<'_> {
 
     /// From every state: nothing fails any more, nobody asks for anything, paused ones are resumed. It has to end.
     fn always_ends(&mut self) -> Option<String> {
-        let mut ends: HashMap<State, bool, BuildHasherDefault<Quick>> = HashMap::default();
+        let mut ends: Map<State, ()> = Map::default();
         for at in 0..self.states.len() {
-            let mut s = self.states[at];
+            let mut s = calmed(self.states[at]);
             let mut path = Vec::new();
             loop {
                 if ends.contains_key(&s) || self.mind.facts(s.rec).phase.is_terminal() {
@@ -189,7 +171,7 @@ impl Walk<'_> {
                 s = self.calm(s);
             }
             for s in path {
-                ends.insert(s, true);
+                ends.insert(s, ());
             }
         }
         None
@@ -197,27 +179,10 @@ impl Walk<'_> {
 
     /// What happens next when all is well.
     fn calm(&mut self, mut s: State) -> State {
-        s.stale = None;
-        s.flights = [None; 2];
-        s.lane = Lane::Idle;
-        s.replicas = [Replica::Idle; 2];
-        s.holder = None;
-        for route in &mut s.scene.routes {
-            route.lag = None;
-        }
-        for group in &mut s.scene.groups {
-            if group.deleting {
-                *group = Group::default();
-            }
-            if group.alive {
-                (group.healthy, group.drains) = (SIZE, None);
-            }
-        }
         if let Some(resumed) = self.mind.command(s.rec, Command::Resume) {
             s.rec = resumed;
         }
-        let quiet =
-            Size { crashes: false, stale: false, unknown: false, late: 0, flights: 0, split_looks: false, ..*self.size };
+        let quiet = Size { crashes: false, stale: 0, unknown: false, late: 0, flights: 0, split_looks: false, ..*self.size };
         let mut steps = Steps { size: &quiet, mind: &mut self.mind, out: Vec::new(), refused: None };
         let before = s;
         // One whole tick; where it changes nothing, time passes.
@@ -244,7 +209,7 @@ impl Walk<'_> {
                 None => {}
             }
         }
-        s
+        calmed(s)
     }
 
     /// The way from the start to a state, step by step, and what is wrong there.

@@ -1,0 +1,160 @@
+//! The same record for every decision. It is always [`now`], and a timestamp is an age in units, cut off where no decision
+//! looks any further; what no decision reads (sentences, what was last seen) is dropped. So records that lead to the same
+//! choices for ever are one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::mind::timing;
+use crate::domain::{
+    deployment::{Deployment, Seen},
+    health::ShortFor,
+    looks::{Absences, Looks},
+    phase::Phase,
+    sample,
+    time::BakeTime,
+};
+
+/// Half a quiet period is two units: what was signed lives for less than that.
+pub const UNIT: Duration = Duration::from_secs(100);
+pub const HALF_QUIET: u8 = 2;
+
+pub fn now() -> Timestamp {
+    sample::at(1_000_000)
+}
+
+/// `age` units ago.
+fn ago(age: u32) -> Timestamp {
+    now() - UNIT * age
+}
+
+/// How many units ago, cut off at `most`.
+pub fn age(at: Timestamp, most: u32) -> u32 {
+    let age = crate::domain::time::between(at, now()).as_secs() / UNIT.as_secs();
+    u32::try_from(age).unwrap_or(u32::MAX).min(most)
+}
+
+/// Applies `change` to each time that a decision may read.
+pub fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
+    let maybe = |at: &mut Option<Timestamp>| *at = at.map(&change);
+    d.phase_since = change(d.phase_since);
+    maybe(&mut d.ended_at);
+    maybe(&mut d.not_before);
+    maybe(&mut d.provisioned_at);
+    match &mut d.phase {
+        Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => maybe(seen_at),
+        Phase::Committing { quiet_since } => maybe(quiet_since),
+        _ => {}
+    }
+    maybe(&mut d.seen.short.last);
+    let absences = &mut d.seen.absences;
+    let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
+    let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
+    for looks in routes.chain(groups) {
+        maybe(&mut looks.first);
+        maybe(&mut looks.last);
+    }
+}
+
+/// The same record for every decision, with all that none reads taken out.
+pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
+    let landed_max = u32::from(HALF_QUIET + spread);
+    let cut = |at: Timestamp, most: u32| ago(age(at, most));
+    let since_max = match (&d.phase, d.strategy.deadlines.verifying < UNIT * 10) {
+        (Phase::Committing { quiet_since: None }, _) => 1,
+        (Phase::RollingBack { .. }, _) => landed_max,
+        (
+            Phase::Pending
+            | Phase::Provisioning
+            | Phase::Verifying
+            | Phase::Shifting { seen_at: None, .. }
+            | Phase::Baking { seen_at: None, .. },
+            true,
+        ) => 1,
+        _ => 0,
+    };
+    d.phase_since = cut(d.phase_since, since_max);
+    d.ended_at = d.ended_at.map(|_| now());
+    d.provisioned_at = d.provisioned_at.map(|at| cut(at, landed_max));
+    d.not_before = d.not_before.filter(|at| *at > now());
+    match &mut d.phase {
+        Phase::Shifting { seen_at, stage, .. } => {
+            let bakes = d.strategy.stages[*stage].bake_time != BakeTime::For(Duration::ZERO);
+            *seen_at = seen_at.map(|at| cut(at, u32::from(bakes)));
+        }
+        Phase::Baking { seen_at, .. } => {
+            let bakes = d.strategy.bake_time != BakeTime::For(Duration::ZERO);
+            *seen_at = seen_at.map(|at| cut(at, u32::from(bakes)));
+        }
+        Phase::Committing { quiet_since } => *quiet_since = quiet_since.map(|at| cut(at, 2 * u32::from(HALF_QUIET))),
+        _ => {}
+    }
+    let intent = &mut d.intent;
+    for given in [&mut intent.rollback, &mut intent.cancel, &mut intent.abandon].into_iter().flatten() {
+        given.at = now();
+    }
+    intent.rollback_accepted_at = intent.rollback_accepted_at.map(|_| now());
+    (intent.paused_since, intent.paused_ms, d.paused_before_ms) = (intent.paused_since.map(|_| now()), 0, 0);
+    // Only whether an order is open matters, not how many there were.
+    intent.order = intent.order.take().filter(|order| order.number > d.order_seen).map(|mut order| {
+        (order.number, order.given.at) = (1, now());
+        order
+    });
+    d.order_seen = 0;
+    if let Some(back) = &mut d.going_back {
+        back.requested_at = now();
+        back.reason = None;
+        back.accepted_at = back.accepted_at.map(|_| now());
+        back.observed_at = back.observed_at.map(|_| now());
+    }
+    d.attention = None;
+    let short = match d.phase {
+        Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => short(d.seen.short),
+        _ => ShortFor::default(),
+    };
+    let seen = d.seen.clone();
+    d.seen = Seen { short, absences: absences(&d.phase, &seen.absences, spread), ..Seen::default() };
+    d
+}
+
+fn short(short: ShortFor) -> ShortFor {
+    let most = u64::try_from(UNIT.as_millis()).unwrap();
+    ShortFor { ms: short.ms.min(most), last: short.last.map(|at| ago(age(at, 1))) }
+}
+
+/// Those that the phase reads; entering the next one forgets them all.
+fn absences(phase: &Phase, all: &Absences, spread: u8) -> Absences {
+    let each = |looks: &[Looks]| looks.iter().map(|one| canonical_looks(*one, spread)).collect();
+    let (shields, bases, going, leaving) = match phase {
+        Phase::Committing { quiet_since: Some(_) } => (false, true, false, false),
+        Phase::RollingBack { .. } => (true, false, true, false),
+        Phase::Retiring => (false, false, false, true),
+        _ => (false, false, false, false),
+    };
+    let if_read = |read: bool, looks: &[Looks]| if read { each(looks) } else { Vec::new() };
+    let one = |read: bool, looks: Looks| if read { canonical_looks(looks, spread) } else { Looks::default() };
+    let overlays_read = !phase.is_terminal() && !matches!(phase, Phase::Pending | Phase::Provisioning);
+    Absences {
+        overlays: if_read(overlays_read, &all.overlays),
+        shields: if_read(shields, &all.shields),
+        bases_off_green: if_read(bases, &all.bases_off_green),
+        green: one(going, all.green),
+        green_targets: one(going, all.green_targets),
+        blue: one(leaving || going, all.blue),
+        blue_targets: one(leaving, all.blue_targets),
+    }
+}
+
+/// None, young, old or believed: nothing else about looks makes a difference.
+fn canonical_looks(looks: Looks, spread: u8) -> Looks {
+    let spread_units = u32::from(spread);
+    match (looks.first, looks.last) {
+        _ if looks.believed(&timing(spread)) => Looks { count: 2, first: Some(ago(spread_units)), last: Some(ago(0)) },
+        (Some(first), Some(_)) => {
+            let first = ago(age(first, spread_units));
+            Looks { count: 1, first: Some(first), last: Some(first) }
+        }
+        _ => Looks::default(),
+    }
+}

@@ -1,0 +1,156 @@
+//! The worlds: the design as it is, every state of each. A test a world, so that they run side by side; larger ones with
+//! `CUTOVER_SOAK=1`.
+
+use super::{
+    PLAIN, report,
+    size::{ALL_COMMANDS, STEERING, Size},
+};
+use crate::domain::command::Command;
+
+const ROLLBACK: &[Command] = &[Command::Rollback];
+
+/// Walks a world of the design as it is, to its end.
+fn must_hold(size: &Size) {
+    let found = report(size, None);
+    assert!(found.violation.is_none(), "\n{}", found.violation.unwrap_or_default());
+}
+
+/// A larger world, only when it was asked for: it takes minutes, and memory.
+#[expect(clippy::disallowed_methods, reason = "a switch of the test run; the domain itself is told by its arguments alone")]
+fn must_hold_in_a_soak(size: &Size) {
+    if std::env::var_os("CUTOVER_SOAK").is_some() {
+        must_hold(size);
+    } else {
+        println!("world `{}`: walked with CUTOVER_SOAK=1 only", size.name);
+    }
+}
+
+pub const BARE: Size = Size { name: "nothing but crashes", ..PLAIN };
+pub const CALM: Size = Size { name: "the lane", lane: true, ..PLAIN };
+pub const STALLED: Size =
+    Size { name: "the lane, one late call, a stall before each look", split_looks: true, crashes: false, ..LANE };
+pub const LANE: Size = Size { name: "the lane, one late call", lane: true, late: 1, ..PLAIN };
+pub const REPLICAS: Size =
+    Size { name: "two replicas that stall", replicas: 2, split_looks: true, commands: ROLLBACK, ..PLAIN };
+pub const STALE: Size = Size { name: "stale reads, one late call", stale: 2, spread: 2, late: 1, commands: ROLLBACK, ..PLAIN };
+pub const OPERATOR: Size = Size { name: "an operator, three weights", stages: &[25, 50, 100], commands: ALL_COMMANDS, ..PLAIN };
+pub const SICKNESS: Size =
+    Size { name: "servers that fall sick", sickness: true, bakes: true, deadlines: true, commands: STEERING, ..PLAIN };
+pub const TWO_ROUTES: Size =
+    Size { name: "two routes, the lane, unknown reads", routes: 2, unknown: true, lane: true, ..PLAIN };
+pub const TWO_LATE: Size =
+    Size { name: "two routes, two late calls", routes: 2, flights: 2, late: 2, commands: ROLLBACK, ..PLAIN };
+pub const BY_HAND: Size = Size {
+    name: "hands outside, slow nodes, one late call",
+    hand: 1,
+    lags: true,
+    spread: 1,
+    late: 1,
+    commands: ROLLBACK,
+    ..PLAIN
+};
+pub const NEXT: Size = Size {
+    name: "two deployments, one late call, unknown reads",
+    next: true,
+    late: 1,
+    unknown: true,
+    commands: ROLLBACK,
+    ..PLAIN
+};
+
+#[test]
+fn nothing_but_crashes() {
+    must_hold(&BARE);
+}
+
+#[test]
+fn the_lane() {
+    must_hold(&CALM);
+}
+
+#[test]
+fn the_lane_one_late_call_and_a_stall_before_each_look() {
+    must_hold(&STALLED);
+}
+
+#[test]
+fn the_lane_and_one_late_call() {
+    must_hold(&LANE);
+}
+
+#[test]
+fn two_replicas_that_stall() {
+    must_hold(&REPLICAS);
+}
+
+#[test]
+fn stale_reads_and_one_late_call() {
+    must_hold(&STALE);
+}
+
+#[test]
+fn an_operator_who_asks_for_anything() {
+    must_hold(&OPERATOR);
+}
+
+#[test]
+fn servers_that_fall_sick_and_heal() {
+    must_hold(&SICKNESS);
+}
+
+#[test]
+fn two_routes_the_lane_and_unknown_reads() {
+    must_hold(&TWO_ROUTES);
+}
+
+#[test]
+fn two_routes_and_two_late_calls() {
+    must_hold(&TWO_LATE);
+}
+
+#[test]
+fn hands_outside_slow_nodes_and_one_late_call() {
+    must_hold(&BY_HAND);
+}
+
+#[test]
+fn two_deployments_in_a_row() {
+    must_hold(&NEXT);
+}
+
+#[test]
+fn soak_the_lane_and_stale_reads() {
+    must_hold_in_a_soak(&Size { name: "the lane, stale reads, one late call", stale: 1, spread: 1, ..LANE });
+}
+
+#[test]
+fn soak_two_replicas_and_a_late_call() {
+    must_hold_in_a_soak(&Size { name: "two replicas that stall, one late call", split_looks: false, late: 1, ..REPLICAS });
+}
+
+#[test]
+fn soak_two_routes_and_a_late_call() {
+    must_hold_in_a_soak(&Size { name: "two routes, the lane, unknown reads, one late call", late: 1, ..TWO_ROUTES });
+}
+
+#[test]
+fn soak_an_operator_and_sickness() {
+    must_hold_in_a_soak(&Size { name: "an operator, servers that fall sick", commands: ALL_COMMANDS, sickness: true, ..PLAIN });
+}
+
+#[test]
+fn soak_three_weights_two_routes_and_a_late_call() {
+    let size = Size {
+        name: "three weights, two routes, one late call",
+        stages: &[25, 50, 100],
+        late: 1,
+        commands: STEERING,
+        ..TWO_ROUTES
+    };
+    must_hold_in_a_soak(&Size { lane: false, unknown: false, ..size });
+}
+
+#[test]
+fn soak_two_deployments_and_stale_reads() {
+    must_hold_in_a_soak(&Size { name: "two deployments, stale and unknown reads", stale: 2, spread: 2, late: 0, ..NEXT });
+}
