@@ -101,7 +101,7 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
         ));
     }
     match (sides, size) {
-        (Some((blue_slot, green_slot)), Some((blue, size))) if faults.is_empty() => Ok(Plan {
+        (Some((blue_slot, Some(green_slot))), Some((blue, size))) if faults.is_empty() => Ok(Plan {
             routes,
             strategy: if blue.is_some() { inputs.strategy.clone() } else { inputs.strategy.first_release() },
             blue_slot,
@@ -141,8 +141,8 @@ fn plan_routes(declaration: &Declaration, survey: &Survey, faults: &mut Vec<Fiel
     routes
 }
 
-/// Which slot serves and which takes green.
-fn pick_slots(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Option<(SlotRef, SlotRef)> {
+/// Which slot serves, and which takes green if one is free.
+fn pick_slots(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Option<(SlotRef, Option<SlotRef>)> {
     let mut serving: Vec<SlotRef> = Vec::new();
     for (i, route) in survey.routes.iter().enumerate() {
         let Some(route) = route else { continue };
@@ -162,17 +162,14 @@ fn pick_slots(declaration: &Declaration, survey: &Survey, faults: &mut Vec<Field
         .iter()
         .zip(&survey.slots)
         .find(|(slot, seen)| **slot != blue_slot && seen.as_ref().is_some_and(|seen| seen.targets == 0));
-    match empty {
-        Some((slot, _)) => Some((blue_slot, slot.clone())),
-        None if survey.slots.iter().any(Option::is_none) => None,
-        None => {
-            faults.push(FieldFault::new(
-                "/slots",
-                "no slot is free for the new group: every slot but the serving one has targets; deregister what is left in one of them",
-            ));
-            None
-        }
+    if empty.is_none() && survey.slots.iter().all(Option::is_some) {
+        faults.push(FieldFault::new(
+            "/slots",
+            "no slot is free for the new group: every slot but the serving one has targets; deregister what is left in one of them",
+        ));
     }
+    let green_slot = empty.map(|(slot, _)| slot.clone());
+    Some((blue_slot, green_slot))
 }
 
 fn serving_slot(declaration: &Declaration, route: &RouteSurvey) -> Result<SlotRef, String> {
@@ -277,5 +274,47 @@ mod tests {
         assert!(faults[0].detail.contains("web-prod-v003"), "{faults:?}");
         deployment.number = 0;
         assert!(make(&Inputs::of(&deployment), &survey).is_ok(), "the running group may well be called web-prod-v000");
+    }
+
+    fn faults(change: impl Fn(&mut Survey)) -> Vec<String> {
+        let deployment = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
+        let mut survey = sample::survey(2, "old");
+        change(&mut survey);
+        make(&Inputs::of(&deployment), &survey).err().unwrap_or_default().into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    #[test]
+    fn everything_that_stands_in_the_way_is_said_at_once() {
+        assert_eq!(faults(|_| {}), [""; 0]);
+        let all = faults(|survey| {
+            survey.routes[1].as_mut().unwrap().forwards.clear();
+            survey.slots[1].as_mut().unwrap().targets = 3;
+            survey.blue.as_mut().unwrap().healthy = 0;
+        });
+        assert_eq!(all, ["/blue", "/routes/1", "/slots"]);
+    }
+
+    #[test]
+    fn green_gets_blues_present_size_and_the_slot_that_is_empty() {
+        let deployment = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
+        let mut survey = sample::survey(2, "old");
+        survey.blue.as_mut().unwrap().size = 3;
+        let plan = make(&Inputs::of(&deployment), &survey).unwrap();
+        assert_eq!((plan.green.size, plan.green.slot.as_str()), (3, "slot-b"));
+        assert_eq!(plan.blue.map(|blue| (blue.size, blue.min, blue.protected)), Some((3, 1, false)));
+        assert_eq!(faults(|survey| survey.blue.as_mut().unwrap().size = 5), ["/server_group/capacity"], "more than max");
+    }
+
+    #[test]
+    fn a_first_release_has_one_stage_and_nothing_to_pin() {
+        let mut deployment = sample::pending(1, 1, sample::strategy(&[5, 25, 100], 60));
+        deployment.declaration.blue = None;
+        let mut survey = sample::survey(1, "old");
+        survey.blue = None;
+        let plan = make(&Inputs::of(&deployment), &survey);
+        assert_eq!(plan.unwrap_err()[0].pointer, "/blue", "somebody serves there");
+        survey.slots[0].as_mut().unwrap().targets = 0;
+        let plan = make(&Inputs::of(&deployment), &survey).unwrap();
+        assert_eq!((plan.blue, plan.strategy.stages.len()), (None, 1));
     }
 }
