@@ -179,3 +179,125 @@ fn order(intent: &mut Intent, to: Steer, given: Given) {
     let number = intent.order.as_ref().map_or(0, |order| order.number) + 1;
     intent.order = Some(Order { number, to, given });
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{
+        phase::BackAs,
+        sample::{at, deployment, given, percent},
+    };
+
+    const ALL: [Command; 10] = [
+        Command::Rollback,
+        Command::Cancel,
+        Command::Promote(PromoteTo::Next),
+        Command::Promote(PromoteTo::Full),
+        Command::Pause,
+        Command::Resume,
+        Command::Weight(Weight::ALL),
+        Command::Approve,
+        Command::Reject,
+        Command::Abandon,
+    ];
+
+    fn phases() -> Vec<Phase> {
+        vec![
+            Phase::Pending,
+            Phase::Provisioning,
+            Phase::Verifying,
+            Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: None },
+            Phase::Baking { seen_at: None, commit_now: false },
+            Phase::Committing { quiet_since: None },
+            Phase::Retiring,
+            Phase::RollingBack { shield: false, ends: BackAs::RolledBack },
+            Phase::Succeeded,
+            Phase::RolledBack,
+            Phase::Cancelled,
+            Phase::Failed,
+        ]
+    }
+
+    /// In the order of `phases`: changed, unchanged, refused, or without an open gate.
+    fn row(command: Command) -> String {
+        let answer = |phase| match give(&deployment(1, phase), command, given()) {
+            Ok(Outcome::Changed(_)) => 'x',
+            Ok(Outcome::Unchanged) => '=',
+            Err(Refusal::IllegalInPhase { .. }) => '.',
+            Err(Refusal::GateNotOpen) => '?',
+        };
+        phases().into_iter().map(answer).collect()
+    }
+
+    #[test]
+    fn the_table_of_commands_and_phases() {
+        let table = ALL.map(|command| format!("{:8} {}", command.name(), row(command)));
+        let wanted = [
+            "rollback xxxxxx.=.=..",
+            "cancel   xxx.........",
+            "promote  ..xxx.......",
+            "promote  ..xxx.......",
+            "pause    xxxxx.......",
+            "resume   =====.......",
+            "weight   ...xx.......",
+            "approve  ..???.......",
+            "reject   ..???.......",
+            "abandon  xxxxxxxx....",
+        ];
+        assert_eq!(table, wanted);
+    }
+
+    #[test]
+    fn a_weight_by_hand_pauses_and_resuming_goes_on_from_there() {
+        let mut d =
+            deployment(1, Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: None });
+        let Ok(Outcome::Changed(intent)) = give(&d, Command::Weight(percent(12)), given()) else { panic!("it is legal") };
+        d.intent = *intent;
+        assert!(d.intent.is_paused());
+        assert_eq!(give(&d, Command::Weight(percent(12)), given()), Ok(Outcome::Unchanged));
+        let later = Given { at: at(90), ..given() };
+        let Ok(Outcome::Changed(intent)) = give(&d, Command::Resume, later) else { panic!("it is legal") };
+        assert_eq!((intent.is_paused(), intent.paused_ms), (false, 90_000));
+        assert_eq!(intent.order.map(|order| order.to), Some(Steer::OnFrom { weight: percent(12) }));
+    }
+
+    proptest! {
+        // The two sources that people read must say the same.
+        #[test]
+        fn what_is_offered_is_legal(
+            phase in prop::sample::select(phases()), before in prop::collection::vec(prop::sample::select(ALL.to_vec()), 0..4),
+        ) {
+            let mut d = deployment(1, phase);
+            for command in before {
+                if let Ok(Outcome::Changed(intent)) = give(&d, command, given()) {
+                    d.intent = *intent;
+                }
+            }
+            for command in ALL {
+                let answer = give(&d, command, given());
+                prop_assert!(answer.is_ok() || !allowed(&d).contains(&command.name()), "{}: {:?}", command.name(), answer);
+            }
+        }
+
+        // A rollback that was asked for is never taken back by any command.
+        #[test]
+        fn no_command_takes_a_rollback_back(
+            phase in prop::sample::select(phases()), after in prop::collection::vec(prop::sample::select(ALL.to_vec()), 0..6),
+        ) {
+            let mut d = deployment(1, phase);
+            if let Ok(Outcome::Changed(intent)) = give(&d, Command::Rollback, given()) {
+                d.intent = *intent;
+                for command in after {
+                    if let Ok(Outcome::Changed(intent)) = give(&d, command, given()) {
+                        d.intent = *intent;
+                    }
+                    prop_assert!(d.intent.rollback.is_some());
+                    prop_assert_eq!(d.desired(), Weight::NONE);
+                    prop_assert!(d.open_order().is_none());
+                }
+            }
+        }
+    }
+}

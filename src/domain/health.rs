@@ -92,7 +92,30 @@ impl ShortFor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::domain::{
+        observation::Known,
+        phase::Phase,
+        sample::{deployment, observation, seen_mut},
+    };
+
+    proptest! {
+        #[test]
+        fn passed_means_enough_healthy_servers_for_the_weight(permille in 0_u16..=1000, blue in 0_u32..50, healthy in 0_u32..50) {
+            let d = deployment(1, Phase::Verifying);
+            let mut o = observation(&d, Weight::NONE);
+            seen_mut(&mut o.blue).servers.in_service = blue;
+            seen_mut(&mut o.green).servers.healthy = healthy;
+            let weight = Weight::from_permille(permille).unwrap();
+            let exact = f64::from(permille) / 1000.0 * f64::from(blue);
+            let enough = permille == 0 || healthy >= 1 && f64::from(healthy) >= exact;
+            prop_assert_eq!(verdict(&d, &o, weight).passed(), enough);
+            o.blue = Known::Unknown("throttled".to_owned());
+            prop_assert_eq!(verdict(&d, &o, weight), if permille == 0 { Verdict::Passed } else { Verdict::Unknown });
+        }
+    }
 
     #[test]
     fn time_in_the_dark_does_not_count_as_short() {

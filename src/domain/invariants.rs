@@ -168,3 +168,86 @@ fn take_down(d: &Deployment, o: &Observation, side: Side, timing: &Timing, delet
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        phase::BackAs,
+        sample::{at, deployment, given, observation, percent, seen_mut},
+    };
+
+    fn verdict(d: &Deployment, o: &Observation, action: &Action) -> Result<(), u8> {
+        let late = at(1_000_000);
+        permits(d, o, action, &Timing::default(), late).map_err(|violation| violation.invariant)
+    }
+
+    fn weight(d: &Deployment, weight: Weight) -> Action {
+        Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight }
+    }
+
+    #[test]
+    fn nothing_moves_toward_green_once_it_is_to_go_back() {
+        let phase = Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: None };
+        let mut d = deployment(1, phase);
+        let o = observation(&d, Weight::NONE);
+        assert_eq!(verdict(&d, &o, &weight(&d, percent(50))), Ok(()));
+        assert_eq!(verdict(&d, &o, &weight(&d, Weight::ALL)), Err(2), "more than the phase wants");
+        d.intent.rollback = Some(given());
+        assert_eq!(verdict(&d, &o, &weight(&d, percent(50))), Err(1));
+        d.phase = Phase::Committing { quiet_since: None };
+        assert_eq!(verdict(&d, &o, &Action::SetBase { routes: vec![0], to: Side::Green }), Err(1));
+    }
+
+    #[test]
+    fn an_overlay_that_was_not_recorded_gets_no_weight() {
+        let mut d = deployment(1, Phase::Baking { seen_at: None, commit_now: false });
+        let o = observation(&d, Weight::NONE);
+        let action = weight(&d, Weight::ALL);
+        d.overlays = vec![RuleRef::new("recorded")];
+        assert_eq!(verdict(&d, &o, &action), Err(6));
+    }
+
+    #[test]
+    fn a_group_that_serves_or_would_be_gone_back_to_is_not_touched() {
+        let back = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+        let o = observation(&back, Weight::NONE);
+        for action in [Action::Detach { side: Side::Blue }, Action::DeleteGroup { side: Side::Blue }, Action::ReleaseGreen] {
+            assert_eq!(verdict(&back, &o, &action), Err(3), "{}", action.name());
+        }
+        assert_eq!(verdict(&back, &o, &Action::Detach { side: Side::Green }), Err(3), "a rule names its slot");
+        let mut unnamed = o.clone();
+        seen_mut(&mut unnamed.green_slot).named_by = 0;
+        assert_eq!(verdict(&back, &unnamed, &Action::Detach { side: Side::Green }), Ok(()));
+        assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(3), "it is in its slot");
+        seen_mut(&mut unnamed.green).attached = false;
+        assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(4), "its slot may not be empty");
+        seen_mut(&mut unnamed.green).ours = false;
+        assert_eq!(verdict(&back, &unnamed, &Action::Detach { side: Side::Green }), Err(9));
+    }
+
+    #[test]
+    fn an_ended_deployment_changes_nothing() {
+        for phase in [Phase::Succeeded, Phase::RolledBack, Phase::Cancelled, Phase::Failed] {
+            let d = deployment(1, phase);
+            let o = observation(&d, Weight::NONE);
+            let rules = d.overlays.clone();
+            let all = [
+                Action::PinBlue,
+                Action::UnpinBlue,
+                Action::CreateGreen,
+                Action::ReleaseGreen,
+                Action::OpenOverlays { routes: vec![0] },
+                weight(&d, Weight::NONE),
+                Action::SetBase { routes: vec![0], to: Side::Blue },
+                Action::RaiseShields { routes: vec![0] },
+                Action::DeleteRules { rules },
+                Action::Detach { side: Side::Green },
+                Action::DeleteGroup { side: Side::Green },
+            ];
+            for action in all {
+                assert!(verdict(&d, &o, &action).is_err(), "{} in {}", action.name(), d.phase.name());
+            }
+        }
+    }
+}

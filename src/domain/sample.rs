@@ -9,6 +9,7 @@ use super::{
     declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage, Strategy},
     deployment::{Deployment, Given, Intent, Seen},
     ids::{DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, RouteRef, RuleRef, ServiceName, SlotRef, Target},
+    observation::{Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
     phase::Phase,
     plan::{self, Inputs},
     survey::{BlueSurvey, RouteSurvey, SlotSurvey, Survey},
@@ -132,4 +133,57 @@ pub(crate) fn deployment(routes: usize, phase: Phase) -> Deployment {
     }
     d.phase = phase;
     d
+}
+
+/// The world as [`deployment`] expects it: each base on blue, each overlay at `weight`, two healthy servers a side, blue
+/// pinned.
+pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
+    let route = |rule: &RuleRef| {
+        let overlay = RuleView { rule: rule.clone(), forward: Forward::Split(weight), deployment: Some(d.id) };
+        Known::Seen(RouteView {
+            base: Forward::Split(Weight::NONE),
+            overlays: vec![overlay],
+            shields: Vec::new(),
+            in_the_way: None,
+            leftovers: Vec::new(),
+        })
+    };
+    let group = || {
+        let servers = Servers { desired: 2, in_service: 2, healthy: 2 };
+        Known::Seen(GroupView { servers, min: 2, protected: true, deleting: false, attached: true, ours: true })
+    };
+    let slot = || {
+        let named_by = u32::try_from(d.overlays.len()).unwrap();
+        Known::Seen(SlotView { targets: 2, strangers: 0, named_by })
+    };
+    Observation {
+        routes: d.overlays.iter().map(route).collect(),
+        green: group(),
+        blue: group(),
+        green_slot: slot(),
+        blue_slot: slot(),
+        launch_failures: Vec::new(),
+        survey: None,
+    }
+}
+
+/// A shield of `d` on a route.
+pub(crate) fn shield(d: &Deployment) -> RuleView {
+    RuleView { rule: RuleRef::new("shield"), forward: Forward::Split(Weight::NONE), deployment: Some(d.id) }
+}
+
+/// One route of a look, to be changed.
+pub(crate) fn route_mut(o: &mut Observation, i: usize) -> &mut RouteView {
+    match &mut o.routes[i] {
+        Known::Seen(view) => view,
+        Known::Absent | Known::Unknown(_) => panic!("route {i} is not seen"),
+    }
+}
+
+/// A group of a look, to be changed.
+pub(crate) fn seen_mut<T>(thing: &mut Known<T>) -> &mut T {
+    match thing {
+        Known::Seen(thing) => thing,
+        Known::Absent | Known::Unknown(_) => panic!("it is not seen"),
+    }
 }

@@ -11,6 +11,8 @@ mod back;
 mod commit;
 mod forward;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 

@@ -1,0 +1,224 @@
+//! What the explorer cannot take out and find: rules that stand in for each other, and those that guard what its worlds leave
+//! out. Each is shown here where it acts; so are the finds of the explorer.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Decision, decide};
+use crate::domain::{
+    action::{Action, Side},
+    deployment::{Deployment, Trigger},
+    invariants,
+    looks::Looks,
+    observation::{Forward, Known, Observation},
+    phase::{BackAs, Phase},
+    sample::{at, deployment, observation, percent, route_mut, seen_mut, shield},
+    timing::Timing,
+    weight::Weight,
+};
+
+fn shifting(weight: Weight) -> Phase {
+    Phase::Shifting { stage: 0, weight, by_hand: false, hurry: false, seen_at: None }
+}
+
+const COMMITTING: Phase = Phase::Committing { quiet_since: None };
+
+/// Decides on one look, and holds what was chosen against the invariants.
+fn decided(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
+    let timing = Timing::default();
+    let d = d.clone().having_seen(o, &timing, now);
+    let decision = decide(&d, o, &timing, now);
+    if let Decision::Act(action) = &decision {
+        assert_eq!(invariants::permits(&d, o, action, &timing, now), Ok(()));
+    }
+    decision
+}
+
+fn action(decision: Decision) -> Option<Action> {
+    match decision {
+        Decision::Act(action) => Some(action),
+        Decision::Advance(_) | Decision::Wait { .. } | Decision::Done => None,
+    }
+}
+
+fn believed(now: Timestamp) -> Looks {
+    Looks { count: 9, first: Some(now - Duration::from_secs(9)), last: Some(now) }
+}
+
+#[test]
+fn weight_rises_only_where_the_slot_holds_our_own_group_and_nothing_else() {
+    let d = deployment(1, shifting(percent(50)));
+    let o = observation(&d, Weight::NONE);
+    let rise = Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: percent(50) };
+    assert_eq!(action(decided(&d, &o, at(1))), Some(rise));
+
+    let changes: [fn(&mut Observation); 7] = [
+        |o| seen_mut(&mut o.green_slot).strangers = 1,
+        |o| o.green_slot = Known::Unknown("throttled".to_owned()),
+        |o| seen_mut(&mut o.green).ours = false,
+        |o| seen_mut(&mut o.green).attached = false,
+        |o| seen_mut(&mut o.green).deleting = true,
+        |o| seen_mut(&mut o.green).servers.healthy = 0,
+        |o| o.routes[0] = Known::Unknown("throttled".to_owned()),
+    ];
+    for (i, change) in changes.iter().enumerate() {
+        let mut o = o.clone();
+        change(&mut o);
+        assert_eq!(action(decided(&d, &o, at(1))), None, "change {i}");
+    }
+}
+
+#[test]
+fn weight_falls_whatever_is_unknown_about_the_rest() {
+    let d = deployment(2, shifting(percent(50)));
+    let mut o = observation(&d, Weight::ALL);
+    o.routes[1] = Known::Unknown("throttled".to_owned());
+    o.blue = Known::Unknown("throttled".to_owned());
+    let fall = Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: percent(50) };
+    assert_eq!(action(decided(&d, &o, at(1))), Some(fall));
+}
+
+#[test]
+fn a_group_goes_only_while_no_rule_names_its_slot() {
+    let mut d = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+    let now = at(1000);
+    d.seen.absences.overlays = vec![believed(now)];
+    d.seen.absences.shields = vec![believed(now)];
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    // A rule of somebody else forwards to the slot too.
+    seen_mut(&mut o.green_slot).named_by = 1;
+    assert_eq!(action(decided(&d, &o, now)), None);
+    seen_mut(&mut o.green_slot).named_by = 0;
+    assert_eq!(action(decided(&d, &o, now)), Some(Action::Detach { side: Side::Green }));
+}
+
+#[test]
+fn the_base_is_written_no_sooner_than_every_lane_has_learned_of_the_commit() {
+    let d = deployment(1, COMMITTING);
+    let o = observation(&d, Weight::ALL);
+    let delay = i64::try_from(Timing::default().commit_delay.as_secs()).unwrap();
+    assert_eq!(decided(&d, &o, at(delay - 1)), Decision::Wait { until: Some(at(delay)) });
+    assert_eq!(action(decided(&d, &o, at(delay))), Some(Action::SetBase { routes: vec![0], to: Side::Green }));
+}
+
+#[test]
+fn the_base_is_never_written_without_an_all_green_overlay_above_it() {
+    let d = deployment(1, COMMITTING);
+    let mut o = observation(&d, percent(50));
+    assert_eq!(action(decided(&d, &o, at(60))), None, "a late weight has landed");
+    let called = d.clone().having_seen(&o, &Timing::default(), at(60)).attention;
+    assert!(called.is_some_and(|sentence| sentence.contains("roll back")), "a person is called");
+    route_mut(&mut o, 0).overlays.clear();
+    assert_eq!(action(decided(&d, &o, at(60))), None);
+}
+
+/// Found by the explorer.
+#[test]
+fn an_overlay_goes_only_when_every_route_is_seen_under_a_shield() {
+    let d = deployment(2, COMMITTING).turning_back(Trigger::Manual, None, at(0));
+    let mut o = observation(&d, Weight::ALL);
+    for i in 0..2 {
+        route_mut(&mut o, i).base = Forward::Split(Weight::ALL);
+    }
+    let whole = o.clone();
+    o.routes[1] = Known::Unknown("throttled".to_owned());
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::RaiseShields { routes: vec![0] }));
+    route_mut(&mut o, 0).shields.push(shield(&d));
+    assert_eq!(action(decided(&d, &o, at(2))), None, "the unknown route may have a green base and no shield");
+
+    let mut o = whole;
+    for i in 0..2 {
+        route_mut(&mut o, i).shields.push(shield(&d));
+    }
+    assert_eq!(action(decided(&d, &o, at(3))), Some(Action::DeleteRules { rules: d.overlays.clone() }));
+}
+
+/// Found by the explorer.
+#[test]
+fn a_shield_stays_until_no_stale_read_can_hide_a_late_commit() {
+    let mut d = deployment(1, COMMITTING).turning_back(Trigger::Manual, None, at(0));
+    let timing = Timing::default();
+    let half = i64::try_from(timing.half_quiet().as_secs()).unwrap();
+    let spread = i64::try_from(timing.absence_spread.as_secs()).unwrap();
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    route_mut(&mut o, 0).shields.push(shield(&d));
+    d.seen.absences.overlays = vec![believed(at(half))];
+    if let Some(back) = &mut d.going_back {
+        back.observed_at = Some(at(5));
+    }
+    assert_eq!(decided(&d, &o, at(half)), Decision::Wait { until: Some(at(half + spread)) });
+    let Decision::Advance(next) = decided(&d, &o, at(half + spread)) else { panic!("the shield may go") };
+    assert_eq!(next.phase, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+}
+
+/// Found by the explorer.
+#[test]
+fn blue_is_pinned_again_where_somebody_undid_it_and_green_does_not_rise_before() {
+    for phase in
+        [Phase::Verifying, shifting(percent(50)), Phase::Baking { seen_at: Some(at(0)), commit_now: false }, COMMITTING]
+    {
+        let d = deployment(1, phase);
+        let mut o = observation(&d, if d.phase == shifting(percent(50)) { Weight::NONE } else { d.phase.wants() });
+        seen_mut(&mut o.blue).min = 1;
+        if d.phase == Phase::Verifying {
+            o.routes[0] = Known::Unknown("throttled".to_owned());
+        }
+        assert_eq!(action(decided(&d, &o, at(1))), Some(Action::PinBlue), "{}", d.phase.name());
+    }
+}
+
+/// Found by the explorer.
+#[test]
+fn provisioning_does_not_end_while_blue_is_unknown() {
+    let mut d = deployment(1, Phase::Verifying);
+    d.phase = Phase::Provisioning;
+    let mut o = observation(&d, Weight::NONE);
+    d.overlays.clear();
+    o.blue = Known::Unknown("throttled".to_owned());
+    assert!(matches!(decided(&d, &o, at(1)), Decision::Wait { .. }));
+    o.blue = o.green.clone();
+    assert!(matches!(decided(&d, &o, at(1)), Decision::Advance(next) if next.phase == Phase::Verifying));
+}
+
+/// Found by the explorer.
+#[test]
+fn retiring_touches_nothing_of_blue_while_green_is_unknown_or_gone() {
+    let mut d = deployment(1, Phase::Retiring);
+    d.seen.absences.overlays = vec![believed(at(60))];
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+    seen_mut(&mut o.blue_slot).named_by = 0;
+    assert_eq!(action(decided(&d, &o, at(60))), Some(Action::ReleaseGreen));
+    let green = std::mem::replace(&mut o.green, Known::Unknown("throttled".to_owned()));
+    assert_eq!(action(decided(&d, &o, at(60))), None);
+    o.green = Known::Absent;
+    assert_eq!(action(decided(&d, &o, at(60))), None);
+    o.green = green;
+    seen_mut(&mut o.green).min = 1;
+    assert_eq!(action(decided(&d, &o, at(60))), Some(Action::Detach { side: Side::Blue }));
+}
+
+/// Found by the explorer.
+#[test]
+fn a_way_back_ends_only_when_no_pin_or_creation_can_land_any_more() {
+    let timing = Timing::default();
+    let landed = timing.half_quiet() + timing.absence_spread;
+    let mut d = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+    d.provisioned_at = Some(at(0));
+    let now = at(100);
+    for looks in [&mut d.seen.absences.overlays, &mut d.seen.absences.shields] {
+        *looks = vec![believed(now)];
+    }
+    d.seen.absences.green = believed(now);
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    o.green = Known::Absent;
+    seen_mut(&mut o.blue).min = 1;
+    seen_mut(&mut o.blue).protected = false;
+    assert_eq!(decided(&d, &o, now), Decision::Wait { until: Some(at(0) + landed) });
+    assert!(matches!(decided(&d, &o, at(0) + landed), Decision::Advance(next) if next.phase == Phase::RolledBack));
+}
