@@ -6,7 +6,7 @@ use super::{
     mutants::Mutant,
     report,
     size::Size,
-    worlds::{BARE, BY_HAND, CALM, LANE, NEXT, REPLICAS, STALE, STALLED},
+    worlds::{BARE, BY_HAND, CALM, LANE, NEXT, NEXT_LANE, REPLICAS, STALE, STALLED},
 };
 
 /// Walks a world with one rule taken out, to the violation that must be there.
@@ -97,4 +97,9 @@ fn a_teardown_on_the_word_of_the_api_meets_traffic() {
 #[test]
 fn a_next_deployment_that_does_not_wait_meets_an_old_write() {
     must_find(Mutant::NextDoesNotWait, &NEXT, "is not pinned");
+}
+
+#[test]
+fn a_lane_that_never_gives_up_hits_the_next_deployment() {
+    must_find(Mutant::LaneNeverGivesUp, &NEXT_LANE, JUMPED);
 }

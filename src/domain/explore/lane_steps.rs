@@ -19,6 +19,7 @@ impl Steps<'_> {
                 }
                 for (fresh, act) in self.early(s.rec) {
                     let mut next = *s;
+                    next.lane_of = self.mind.facts(s.rec).number;
                     next.lane = match act {
                         Some(act) => Lane::Early { act },
                         None => Lane::Committing { done: None, late: false },
@@ -48,15 +49,16 @@ impl Steps<'_> {
             }
             Lane::Sending { acts: [None, _], .. } => {
                 let mut next = *s;
-                (next.lane, next.acked) = (Lane::Idle, true);
+                // An answer for the last deployment says nothing of this one.
+                next.acked |= s.lane_of == self.mind.facts(s.rec).number;
+                (next.lane, next.lane_of) = (Lane::Idle, 0);
                 self.push(Step::LaneAnswers, next);
             }
         }
     }
 
     fn lane_gives_up(&mut self, s: &State) {
-        let mut next = *s;
-        next.lane = Lane::Idle;
+        let next = State { lane: Lane::Idle, lane_of: 0, ..*s };
         self.push(Step::LaneGivesUp, next);
     }
 
@@ -89,8 +91,8 @@ impl Steps<'_> {
 
     fn lane_commits(&mut self, s: &State, done: Option<ActId>, late: bool) {
         let mut next = *s;
-        if !self.mind.rollback_is_legal(s.rec) {
-            next.lane = Lane::Idle;
+        if s.lane_of != self.mind.facts(s.rec).number || !self.mind.rollback_is_legal(s.rec) {
+            (next.lane, next.lane_of) = (Lane::Idle, 0);
             self.push(Step::LaneCommits(false), next);
             return;
         }

@@ -30,6 +30,8 @@ pub enum Mutant {
     LaneTrustsItsCopy,
     /// The lane deletes overlays and never raises a shield.
     LaneNeverShields,
+    /// A lane goes on for as long as it likes.
+    LaneNeverGivesUp,
     /// A shield that somebody raised is no order.
     ShieldIsNoOrder,
     /// A shield goes as soon as the base is seen on blue.

@@ -94,6 +94,8 @@ pub struct State {
     pub holder: Option<u8>,
     pub replicas: [Replica; 2],
     pub lane: Lane,
+    /// The deployment that the lane was asked to take back.
+    pub lane_of: u8,
     pub flights: [Option<Flight>; 2],
     /// A rollback of this deployment was acknowledged.
     pub acked: bool,

@@ -246,7 +246,7 @@ impl Steps<'_> {
         {
             let mut next = *s;
             next.written(rec, None);
-            (next.acked, next.lane) = (false, Lane::Idle);
+            next.acked = false;
             self.push(Step::NextDeployment, next);
         }
     }
@@ -365,7 +365,13 @@ impl Steps<'_> {
             route.lag = None;
         }
         next.stale = s.stale.map(|(scene, age)| (scene, age + 1)).filter(|(_, age)| *age <= self.size.stale);
-        (next.holder, next.lane) = (None, s.lane.older());
+        next.holder = None;
+        if self.mind.mutant != Some(Mutant::LaneNeverGivesUp) {
+            next.lane = s.lane.older();
+        }
+        if next.lane == Lane::Idle {
+            next.lane_of = 0;
+        }
         next.quiet = (s.quiet + 1).min(HALF_QUIET);
         if next != *s {
             self.push(Step::Clock, next);

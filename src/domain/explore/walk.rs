@@ -80,6 +80,7 @@ fn beginning(size: &Size, rec: u32) -> State {
         holder: None,
         replicas: [Replica::Idle; 2],
         lane: Lane::Idle,
+        lane_of: 0,
         flights: [None; 2],
         acked: false,
         quiet: HALF_QUIET,
@@ -91,7 +92,7 @@ fn beginning(size: &Size, rec: u32) -> State {
 /// The same state with every fault over: nothing under way, no stall, servers healthy.
 fn calmed(mut s: State) -> State {
     (s.stale, s.flights, s.lane, s.holder) = (None, [None; 2], Lane::Idle, None);
-    s.replicas = [Replica::Idle; 2];
+    (s.replicas, s.lane_of) = ([Replica::Idle; 2], 0);
     for route in &mut s.scene.routes {
         route.lag = None;
     }

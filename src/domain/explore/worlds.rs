@@ -57,6 +57,12 @@ pub const NEXT: Size = Size {
     commands: ROLLBACK,
     ..PLAIN
 };
+pub const NEXT_LANE: Size = Size { name: "two deployments, the lane", next: true, lane: true, crashes: false, ..PLAIN };
+
+#[test]
+fn two_deployments_and_the_lane() {
+    must_hold(&NEXT_LANE);
+}
 
 #[test]
 fn nothing_but_crashes() {
