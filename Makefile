@@ -1,6 +1,6 @@
 # Thin: each line runs a script or cargo. CARGO_TARGET_DIR is honoured everywhere.
 
-.PHONY: help setup demo test check
+.PHONY: help setup demo test soak check
 
 help:   ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -15,6 +15,9 @@ demo:   ## two releases and a rollback under traffic, under two minutes; KEEP=1 
 test:   ## format, lints, docs, all tests, .sqlx and OpenAPI up to date
 	@scripts/setup
 	@scripts/test
+
+soak:   ## the larger worlds of the explorer: minutes
+	@SQLX_OFFLINE=true cargo test -p cutover --lib explore::worlds::soak -- --ignored --nocapture --test-threads 1
 
 check:  ## what takes seconds: format and lints
 	cargo fmt --all --check

@@ -1,5 +1,5 @@
 //! The worlds: the design as it is, every state of each. A test a world, so that they run side by side; larger ones with
-//! `CUTOVER_SOAK=1`.
+//! `make soak`.
 
 use super::{
     PLAIN, report,
@@ -13,16 +13,6 @@ const ROLLBACK: &[Command] = &[Command::Rollback];
 fn must_hold(size: &Size) {
     let found = report(size, None);
     assert!(found.violation.is_none(), "\n{}", found.violation.unwrap_or_default());
-}
-
-/// A larger world, only when it was asked for: it takes minutes, and memory.
-#[expect(clippy::disallowed_methods, reason = "a switch of the test run; the domain itself is told by its arguments alone")]
-fn must_hold_in_a_soak(size: &Size) {
-    if std::env::var_os("CUTOVER_SOAK").is_some() {
-        must_hold(size);
-    } else {
-        println!("world `{}`: walked with CUTOVER_SOAK=1 only", size.name);
-    }
 }
 
 pub const BARE: Size = Size { name: "nothing but crashes", ..PLAIN };
@@ -125,26 +115,31 @@ fn two_deployments_in_a_row() {
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_the_lane_and_stale_reads() {
-    must_hold_in_a_soak(&Size { name: "the lane, stale reads, one late call", stale: 1, spread: 1, ..LANE });
+    must_hold(&Size { name: "the lane, stale reads, one late call", stale: 1, spread: 1, ..LANE });
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_two_replicas_and_a_late_call() {
-    must_hold_in_a_soak(&Size { name: "two replicas that stall, one late call", split_looks: false, late: 1, ..REPLICAS });
+    must_hold(&Size { name: "two replicas that stall, one late call", split_looks: false, late: 1, ..REPLICAS });
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_two_routes_and_a_late_call() {
-    must_hold_in_a_soak(&Size { name: "two routes, the lane, unknown reads, one late call", late: 1, ..TWO_ROUTES });
+    must_hold(&Size { name: "two routes, the lane, unknown reads, one late call", late: 1, ..TWO_ROUTES });
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_an_operator_and_sickness() {
-    must_hold_in_a_soak(&Size { name: "an operator, servers that fall sick", commands: ALL_COMMANDS, sickness: true, ..PLAIN });
+    must_hold(&Size { name: "an operator, servers that fall sick", commands: ALL_COMMANDS, sickness: true, ..PLAIN });
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_three_weights_two_routes_and_a_late_call() {
     let size = Size {
         name: "three weights, two routes, one late call",
@@ -153,10 +148,11 @@ fn soak_three_weights_two_routes_and_a_late_call() {
         commands: STEERING,
         ..TWO_ROUTES
     };
-    must_hold_in_a_soak(&Size { lane: false, unknown: false, ..size });
+    must_hold(&Size { lane: false, unknown: false, ..size });
 }
 
 #[test]
+#[ignore = "minutes: make soak"]
 fn soak_two_deployments_and_stale_reads() {
-    must_hold_in_a_soak(&Size { name: "two deployments, stale and unknown reads", stale: 2, spread: 2, late: 0, ..NEXT });
+    must_hold(&Size { name: "two deployments, stale and unknown reads", stale: 2, spread: 2, late: 0, ..NEXT });
 }
