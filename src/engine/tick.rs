@@ -70,7 +70,8 @@ impl<S: Store, C: Cloud> Worker<S, C> {
             }
             Decision::Wait { until } => {
                 let pace = self.pace(&d);
-                let due = until.map_or(pace, |until| pace.min(time::between(now, until)));
+                // A time that has passed is no reason to look again at once: what it waits for was not there.
+                let due = until.filter(|until| *until > now).map_or(pace, |until| pace.min(time::between(now, until)));
                 Left { events: event::between(&claim.deployment, &d), next: d, due }
             }
             Decision::Done => Left { events: Vec::new(), next: d, due: self.settings.poll_every },

@@ -23,10 +23,10 @@ pub(super) fn committing(
     if let Some(since) = quiet_since {
         let over = time::after(since, timing.quiet());
         // The overlay must still stand and the base still be green at the very look that ends the quiet period.
-        return if now >= over && settled(o) {
-            Decision::advance(d.entering(Phase::Retiring, now))
-        } else {
-            Decision::Wait { until: Some(over) }
+        return match (now >= over, settled(o)) {
+            (true, true) => Decision::advance(d.entering(Phase::Retiring, now)),
+            (true, false) => Decision::WAIT,
+            (false, _) => Decision::Wait { until: Some(over) },
         };
     }
     if settled(o) {

@@ -222,3 +222,18 @@ fn a_way_back_ends_only_when_no_pin_or_creation_can_land_any_more() {
     assert_eq!(decided(&d, &o, now), Decision::Wait { until: Some(at(0) + landed) });
     assert!(matches!(decided(&d, &o, at(0) + landed), Decision::Advance(next) if next.phase == Phase::RolledBack));
 }
+
+#[test]
+fn a_quiet_period_that_ended_in_the_dark_is_looked_at_again_at_the_phases_own_pace() {
+    let d = deployment(2, Phase::Committing { quiet_since: Some(at(0)) });
+    let timing = Timing::default();
+    let over = i64::try_from(timing.quiet().as_secs()).unwrap();
+    let mut o = observation(&d, Weight::ALL);
+    for i in 0..2 {
+        route_mut(&mut o, i).base = Forward::Split(Weight::ALL);
+    }
+    assert!(matches!(decided(&d, &o, at(over)), Decision::Advance(_)), "seen whole, it goes on");
+    o.routes[1] = Known::Unknown("throttled".to_owned());
+    // A time that has passed would make it due at once, and again, against a provider that is throttling already.
+    assert_eq!(decided(&d, &o, at(over)), Decision::Wait { until: None });
+}
