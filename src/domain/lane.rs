@@ -15,7 +15,8 @@ use super::{action::Action, deployment::Deployment, phase::Phase, timing::Timing
 /// entering `committing` and writing the base: the other half is for the call itself.
 #[must_use]
 pub fn at_once(copy: &Deployment, confirmed: Duration, timing: &Timing) -> Option<Action> {
-    let base_on_blue = copy.phase.may_go_back() && !copy.phase.base_may_be_green();
+    let let_go = copy.intent.abandon.is_some();
+    let base_on_blue = copy.phase.may_go_back() && !copy.phase.base_may_be_green() && !let_go;
     (base_on_blue && confirmed <= timing.commit_delay / 2).then(|| delete_overlays(copy)).flatten()
 }
 
@@ -70,6 +71,13 @@ mod tests {
             assert_eq!(at_once(&deployment(2, phase), Duration::ZERO, &timing), None);
         }
         assert_eq!(at_once(&deployment(2, Phase::Provisioning), Duration::ZERO, &timing), None, "no overlay is recorded");
+    }
+
+    #[test]
+    fn what_was_let_go_is_not_touched() {
+        let mut abandoned = deployment(2, BAKING);
+        abandoned.intent.abandon = Some(given());
+        assert_eq!(at_once(&abandoned, Duration::ZERO, &Timing::default()), None);
     }
 
     #[test]

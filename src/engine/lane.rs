@@ -22,7 +22,7 @@ use crate::domain::{
     action::Action,
     command::Refusal,
     deployment::{Deployment, Given},
-    ids::DeploymentId,
+    ids::{DeploymentId, Target},
     lane,
     phase::Phase,
     retry, time,
@@ -59,15 +59,26 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         let until = Instant::now() + self.settings.rollback_tries_for;
         let (id, bundle) = match of {
             RollbackOf::Deployment(id) => (id, self.bundles.of(id)),
-            RollbackOf::Target(target) => match self.bundles.running(&target) {
-                Some(bundle) => (bundle.deployment.id, Some(bundle)),
-                None => match self.store.newest(&target).await? {
-                    Some(newest) => return self.of_newest(newest, given, until).await,
-                    None => return Err(Trouble::NotFound("service/environment with a deployment")),
-                },
-            },
+            RollbackOf::Target(target) => return self.of_target(&target, given, until).await,
         };
         self.of_known(id, bundle, given, until).await
+    }
+
+    /// Whatever runs for a service/environment. A bundle saves the look-up; one of a deployment that has ended meanwhile says
+    /// nothing of the one that runs now.
+    async fn of_target(&self, target: &Target, given: Given, until: Instant) -> Result<RolledBack, Trouble> {
+        if let Some(bundle) = self.bundles.running(target) {
+            match self.of_known(bundle.deployment.id, Some(bundle), given.clone(), until).await {
+                Ok(answer) if answer.deployment.phase.is_terminal() => {}
+                Err(Trouble::NotFound(_)) => {}
+                Err(Trouble::Refused { deployment, .. }) if deployment.phase.is_terminal() => {}
+                answer => return answer,
+            }
+        }
+        match self.store.newest(target).await? {
+            Some(newest) => self.of_newest(newest, given, until).await,
+            None => Err(Trouble::NotFound("service/environment with a deployment")),
+        }
     }
 
     /// A service whose newest deployment had to be looked up: the running one, or the one that ended last.

@@ -144,6 +144,21 @@ async fn a_second_rollback_is_the_same_answer_and_a_later_one_has_nothing_to_go_
 }
 
 #[tokio::test]
+async fn an_old_copy_of_an_ended_deployment_does_not_answer_for_the_one_that_runs() {
+    let house = House::new(declaration(&STAGES), at_once()).await;
+    let first = house.deploy("ami-0bb2").await;
+    house.until(first, "a stage", |d| matches!(d.phase, Phase::Shifting { .. })).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    house.lane.clone().rollback(RollbackOf::Deployment(first), by("ada")).await.unwrap();
+    house.until(first, "the end", ended).await;
+    let second = house.deploy("ami-0cc3").await;
+    house.until(second, "a stage", |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })).await;
+    let answer = house.lane.clone().rollback(RollbackOf::Target(target()), by("bob")).await.unwrap();
+    assert_eq!(answer.deployment.id, second, "the first one's copy was never confirmed again");
+    assert_eq!(shares(&house, "b"), [Weight::NONE; 2]);
+}
+
+#[tokio::test]
 async fn an_operators_weight_holds_until_resumed_and_then_goes_on_above_it() {
     let house = House::new(declaration(&STAGES), at_once()).await;
     let id = house.deploy("ami-0bb2").await;
