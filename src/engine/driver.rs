@@ -45,6 +45,9 @@ impl Pulse {
     }
 }
 
+/// How long a stop waits for the ticks under way, before it gives the leases back: less than `serve` waits for the driver.
+const STOP_WITHIN: Duration = Duration::from_secs(6);
+
 /// Takes back what this holder had in an earlier run, drives until `stop` is cancelled, then finishes the ticks under way and
 /// gives the leases back.
 ///
@@ -74,8 +77,8 @@ pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pul
         }
     }
     ticks.close();
-    if tokio::time::timeout(worker.settings.lease, ticks.wait()).await.is_err() {
-        warn!("some ticks did not end within their lease");
+    if tokio::time::timeout(STOP_WITHIN.min(worker.settings.lease), ticks.wait()).await.is_err() {
+        warn!("some ticks did not end in time; what they still send is held by their leases' deadlines");
     }
     if let Err(error) = worker.store.release_all(&worker.holder).await {
         warn!(%error, "the leases could not be given back; they will run out");
