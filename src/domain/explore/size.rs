@@ -79,6 +79,7 @@ pub const ALL_COMMANDS: &[Command] = &[
     Command::Resume,
     Command::Weight(Weight::NONE),
     Command::Weight(Weight::ALL),
+    Command::Rollback,
     Command::Abandon,
 ];
 
