@@ -89,6 +89,9 @@ pub struct Rollback {
     pub propagation: Duration,
 }
 
+/// How soon a rollback has to be accepted.
+const ACCEPTED_WITHIN: Duration = Duration::from_millis(50);
+
 /// The two times of a rollback, and what came after them.
 #[must_use]
 pub fn rollback(record: &Record, version: &str, rollback: Rollback) -> Vec<Line> {
@@ -96,8 +99,12 @@ pub fn rollback(record: &Record, version: &str, rollback: Rollback) -> Vec<Line>
         return vec![Line::new(false, "the rollback has no accepted_at: the load balancer never took it".to_owned())];
     };
     let mut lines = vec![Line::new(
-        true,
-        format!("rollback accepted by the load balancer: {:.0} ms after the request", accepted_after.as_secs_f64() * 1000.0),
+        accepted_after <= ACCEPTED_WITHIN,
+        format!(
+            "rollback accepted by the load balancer: {:.0} ms after the request (at most {})",
+            accepted_after.as_secs_f64() * 1000.0,
+            ACCEPTED_WITHIN.as_millis()
+        ),
     )];
     let last = record.last_answer(version).map(|last| last.saturating_duration_since(rollback.asked));
     match last {
