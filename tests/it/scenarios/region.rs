@@ -174,3 +174,39 @@ async fn one_call_sends_everything_back_and_nothing_is_lost() {
         scene.sim.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_release_has_no_blue_and_goes_back_to_an_empty_slot() {
+    for back in [false, true] {
+        let scene = Scene::new(&Stage { routes: 2, servers: 0, ..Stage::default() }).await;
+        let replica = Replica::start(&scene);
+        let declared = scene.declaration(&[(50, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
+        replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+        let id = replica.deploy(scene.image("v2")).await;
+        if back {
+            replica.until(id, "the commit", |d| matches!(d.phase, Phase::Committing { quiet_since: Some(_) })).await;
+            let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
+            assert!(answer.accepted);
+        }
+        let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+        let plan = d.plan.clone().unwrap();
+        assert!(
+            plan.blue.is_none() && plan.strategy.stages.len() == 1,
+            "with nothing to go back to, no stage waits: {plan:#?}"
+        );
+        assert_eq!(d.status(), if back { Status::RolledBack } else { Status::Succeeded }, "{d:#?}");
+        assert_eq!(scene.extra_rules(), 0);
+        if back {
+            scene.until("no group", || scene.groups().is_empty()).await;
+        } else {
+            let load = scene.load(100);
+            let record = load.record().clone();
+            scene.until("a hundred answers", || record.totals().answered >= 100).await;
+            let record = load.finish().await;
+            assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
+            assert_eq!((record.versions(), scene.groups()), (vec!["v2".to_owned()], vec!["web-prod-v001".to_owned()]));
+        }
+        replica.stop().await;
+        scene.sim.shutdown().await;
+    }
+}

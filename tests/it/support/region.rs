@@ -40,7 +40,8 @@ impl Scene {
         let sim = Sim::start(options).await.expect("a free port on loopback");
         let staged = sim.stage(stage).expect("a stage as this file makes them");
         let scene = Self { sim, staged };
-        scene.until("blue serves", || scene.healthy(scene.blue()) >= 2).await;
+        let wanted = usize::try_from(stage.servers).unwrap();
+        scene.until("blue serves", || scene.healthy(scene.blue()) >= wanted).await;
         scene
     }
 
