@@ -7,15 +7,18 @@ use jiff::Timestamp;
 use super::{
     deployment::Deployment,
     health::{self, Verdict},
-    observation::{Forward, Known, Observation, RouteView},
+    ids::SlotRef,
+    observation::{Forward, Known, Observation, RouteView, SlotView},
     phase::Phase,
     time,
     timing::Timing,
+    weight::Weight,
 };
 
 /// What a person should know or do; `None` when all goes its way.
 #[must_use]
 pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+    let plan = d.plan.as_ref();
     too_long(d, o, timing, now).or_else(|| refused(d)).or_else(|| match &d.phase {
         // It is to go back: what the way forward lacks is of no interest any more.
         phase if d.intent.is_back() && phase.may_go_back() => None,
@@ -24,15 +27,23 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
             edited(d, o, seen_at.is_some()).or_else(|| short(d, o))
         }
         Phase::Committing { .. } => edited(d, o, true),
-        Phase::Pending
-        | Phase::Verifying
-        | Phase::Retiring
-        | Phase::RollingBack { .. }
-        | Phase::Succeeded
-        | Phase::RolledBack
-        | Phase::Cancelled
-        | Phase::Failed => None,
+        Phase::Retiring => plan.and_then(|plan| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL)),
+        Phase::RollingBack { .. } => plan.and_then(|plan| still_named(o, &o.green_slot, &plan.green.slot, Weight::NONE)),
+        Phase::Pending | Phase::Verifying | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => None,
     })
+}
+
+/// A rule that is none of this deployment's keeps a slot in use: its group is removed only once no rule names it.
+fn still_named(o: &Observation, slot: &Known<SlotView>, name: &SlotRef, base: Weight) -> Option<String> {
+    let ours_are_gone = o.routes.iter().all(|route| {
+        route
+            .seen()
+            .is_some_and(|view| view.overlays.is_empty() && view.shields.is_empty() && view.base == Forward::Split(base))
+    });
+    let rules = slot.seen().map(|slot| slot.named_by).filter(|rules| ours_are_gone && *rules > 0)?;
+    Some(format!(
+        "{name} is still named by {rules} rule(s) that are no declared route: take it out of them, and its group is removed"
+    ))
 }
 
 /// What the provider will not do, or has not done for a while.

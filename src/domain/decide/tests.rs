@@ -237,3 +237,17 @@ fn a_quiet_period_that_ended_in_the_dark_is_looked_at_again_at_the_phases_own_pa
     // A time that has passed would make it due at once, and again, against a provider that is throttling already.
     assert_eq!(decided(&d, &o, at(over)), Decision::Wait { until: None });
 }
+
+#[test]
+fn a_rule_of_somebody_else_that_keeps_a_slot_in_use_is_told_of() {
+    let d = deployment(1, Phase::Retiring);
+    let mut o = observation(&d, Weight::ALL);
+    route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+    let said = |o: &Observation| d.clone().having_seen(o, &Timing::default(), at(1)).attention;
+    seen_mut(&mut o.blue_slot).named_by = 1;
+    assert_eq!(said(&o), None, "the overlay still stands, and it names the slot");
+    route_mut(&mut o, 0).overlays.clear();
+    assert!(said(&o).is_some_and(|said| said.contains("still named by 1 rule")), "{:?}", said(&o));
+    seen_mut(&mut o.blue_slot).named_by = 0;
+    assert_eq!(said(&o), None);
+}
