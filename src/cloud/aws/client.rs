@@ -21,6 +21,7 @@ use super::{
     clock::ClockLead,
     fault,
     fence::{Fence, SendBefore},
+    operation::Operation,
 };
 use crate::engine::ports::Fault;
 
@@ -127,7 +128,7 @@ impl Clients {
     /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.
     pub(super) fn look<'c, T, E>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         deadline: Instant,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
     ) -> BoxFuture<'c, Result<T, Fault>>
@@ -141,7 +142,7 @@ impl Clients {
     /// Changes, once. The call that `call` makes must be given the `SendBefore`: without it the fence lets nothing through.
     pub(super) fn change<'c, T, E, F>(
         &self,
-        operation: &'static str,
+        operation: Operation,
         deadline: Instant,
         call: impl FnOnce(SendBefore) -> F,
     ) -> BoxFuture<'c, Result<T, Fault>>
@@ -155,7 +156,7 @@ impl Clients {
 }
 
 async fn within<T, E>(
-    operation: &'static str,
+    operation: Operation,
     limit: Duration,
     deadline: Instant,
     call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -212,7 +213,7 @@ mod tests {
                 None => call.send(),
             }
         };
-        clients.change("DeleteRule", deadline, call).await.unwrap_err()
+        clients.change(Operation::DeleteRule, deadline, call).await.unwrap_err()
     }
 
     #[tokio::test]

@@ -9,11 +9,11 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::fence::NotSent;
+use super::{fence::NotSent, operation::Operation};
 use crate::engine::ports::{Fault, FaultKind};
 
 /// The fault of a failed call.
-pub(super) fn of<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Fault
+pub(super) fn of<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Fault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -24,7 +24,7 @@ where
     {
         let message = context.err().message().unwrap_or("no message").to_owned();
         let kind = kind_of(code, &message, status);
-        return Fault { kind, operation, code: Some(code.to_owned()), message, request_id };
+        return Fault { kind, operation: operation.name(), code: Some(code.to_owned()), message, request_id };
     }
     let kind = match error {
         _ if in_chain::<NotSent>(error) => FaultKind::NotSent,
@@ -33,26 +33,32 @@ where
         SdkError::ConstructionFailure(_) => FaultKind::Rejected,
         _ => status.map_or(FaultKind::Transient, kind_of_status),
     };
-    Fault { kind, operation, code: None, message: chain(error), request_id }
+    Fault { kind, operation: operation.name(), code: None, message: chain(error), request_id }
 }
 
 /// A call that did not answer in time: whether it was applied is unknown.
-pub(super) fn late(operation: &'static str, after: Duration) -> Fault {
+pub(super) fn late(operation: Operation, after: Duration) -> Fault {
     let message = format!("no answer within {} ms", after.as_millis());
-    Fault { kind: FaultKind::Transient, operation, code: None, message, request_id: None }
+    Fault { kind: FaultKind::Transient, operation: operation.name(), code: None, message, request_id: None }
 }
 
 /// A call that was not made, because its deadline had passed.
-pub(super) fn not_sent(operation: &'static str) -> Fault {
-    Fault { kind: FaultKind::NotSent, operation, code: None, message: NotSent.to_string(), request_id: None }
+pub(super) fn not_sent(operation: Operation) -> Fault {
+    Fault { kind: FaultKind::NotSent, operation: operation.name(), code: None, message: NotSent.to_string(), request_id: None }
 }
 
 /// An answer that lacks what AWS always gives.
-pub(super) fn incomplete(operation: &'static str, what: &'static str) -> Fault {
-    Fault { kind: FaultKind::Transient, operation, code: None, message: format!("the answer lacks {what}"), request_id: None }
+pub(super) fn incomplete(operation: Operation, what: &'static str) -> Fault {
+    Fault {
+        kind: FaultKind::Transient,
+        operation: operation.name(),
+        code: None,
+        message: format!("the answer lacks {what}"),
+        request_id: None,
+    }
 }
 
-/// Refused by us, in AWS's place: what it names is not what was recorded.
+/// Refused by us, in AWS's place: what it names is not what was recorded. `operation` may also be an action of the engine's.
 pub(super) fn rejected(operation: &'static str, message: String) -> Fault {
     Fault { kind: FaultKind::Rejected, operation, code: None, message, request_id: None }
 }

@@ -23,7 +23,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use jiff::Timestamp;
 
-use super::clock::ClockLead;
+use super::{clock::ClockLead, operation::Operation};
 
 /// Known not to have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,11 @@ pub(super) struct NotSent;
 #[derive(Debug, thiserror::Error)]
 #[error("not sent: {0} changes something and was given no deadline")]
 struct Unfenced(String);
+
+/// A call that is not in `operation`'s list: no budget counts it and no policy allows it.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent: {0} is not among the calls that the adapter makes")]
+struct Unlisted(String);
 
 /// The latest moment at which one call may be sent; given with each change.
 #[derive(Debug, Clone, Copy)]
@@ -92,11 +97,12 @@ impl Intercept for Fence {
 }
 
 fn check(until: Option<SendBefore>, operation: &str, now: Instant) -> Result<(), BoxError> {
+    let listed = Operation::named(operation).ok_or_else(|| Unlisted(operation.to_owned()))?;
     match until {
         Some(SendBefore(deadline)) if now >= deadline => Err(NotSent.into()),
         Some(_) => Ok(()),
-        // Every call of AWS's that only looks is a Describe….
-        None if operation.starts_with("Describe") => Ok(()),
+        // A second pair of eyes: every call of AWS's that only looks is a Describe….
+        None if listed.only_looks() && operation.starts_with("Describe") => Ok(()),
         None => Err(Unfenced(operation.to_owned()).into()),
     }
 }
@@ -116,5 +122,13 @@ mod tests {
         assert!(check(Some(SendBefore(now)), "DeleteRule", later).unwrap_err().is::<NotSent>());
         assert!(check(None, "DescribeRules", now).is_ok());
         assert!(check(None, "DeleteRule", now).unwrap_err().to_string().contains("DeleteRule"));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_never_sent() {
+        let now = Instant::now();
+        let later = Some(SendBefore(now + Duration::from_secs(1)));
+        assert!(check(later, "DeleteLoadBalancer", now).unwrap_err().is::<Unlisted>());
+        assert!(check(None, "DescribeLoadBalancerAttributes", now).unwrap_err().is::<Unlisted>());
     }
 }

@@ -6,7 +6,7 @@ use aws_sdk_autoscaling::types::{
     DeletionProtection, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, MixedInstancesPolicy,
 };
 
-use super::{AwsCloud, client::Clients, fault, groups, names};
+use super::{AwsCloud, client::Clients, fault, groups, names, operation::Operation};
 use crate::{
     domain::{
         deployment::Deployment,
@@ -28,7 +28,7 @@ pub(super) struct GroupChanges<'a> {
 impl GroupChanges<'_> {
     /// Creates green. A name that is taken is success only if our tags say that it was this deployment that took it.
     pub(super) async fn create(self, green: &GreenPlan) -> Result<(), Fault> {
-        const OPERATION: &str = "CreateAutoScalingGroup";
+        const OPERATION: Operation = Operation::CreateAutoScalingGroup;
         let spec = &self.d.declaration.server_group;
         let size = signed(green.size);
         let grace = i32::try_from(spec.health_check_grace.as_secs()).unwrap_or(i32::MAX);
@@ -86,7 +86,7 @@ impl GroupChanges<'_> {
             let call = call.auto_scaling_group_name(group.as_str()).target_group_arns(slot.as_str());
             call.customize().interceptor(fence).send()
         };
-        match self.clients.change("DetachLoadBalancerTargetGroups", self.deadline, call).await {
+        match self.clients.change(Operation::DetachLoadBalancerTargetGroups, self.deadline, call).await {
             // Out already, which is all that was wanted: an answer was lost, or the look that asked for it was stale.
             Err(fault) if fault.message.contains("not part of the group") => Ok(()),
             answer => answer.map(|_| ()),
@@ -104,7 +104,7 @@ impl GroupChanges<'_> {
             let call = self.clients.autoscaling.delete_auto_scaling_group().auto_scaling_group_name(group.as_str());
             call.force_delete(true).customize().interceptor(fence).send()
         };
-        gone_is_success(self.clients.change("DeleteAutoScalingGroup", self.deadline, call).await.map(|_| ()))
+        gone_is_success(self.clients.change(Operation::DeleteAutoScalingGroup, self.deadline, call).await.map(|_| ()))
     }
 
     async fn update(self, group: &GroupName, min: Option<u32>, protection: Option<DeletionProtection>) -> Result<(), Fault> {
@@ -113,7 +113,7 @@ impl GroupChanges<'_> {
             let call = call.set_min_size(min.map(signed)).set_deletion_protection(protection);
             call.customize().interceptor(fence).send()
         };
-        self.clients.change("UpdateAutoScalingGroup", self.deadline, call).await.map(|_| ())
+        self.clients.change(Operation::UpdateAutoScalingGroup, self.deadline, call).await.map(|_| ())
     }
 
     /// The image is set on the group itself, so that it cannot drift with the template; without a machine image of its own

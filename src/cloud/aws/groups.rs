@@ -7,7 +7,7 @@ use aws_sdk_autoscaling::types::{
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 
-use super::{client::Clients, fault, names::Mark};
+use super::{client::Clients, fault, names::Mark, operation::Operation};
 use crate::{
     domain::{
         ids::{GroupName, SlotRef},
@@ -96,7 +96,7 @@ fn image(group: &AutoScalingGroup) -> Option<String> {
 
 /// Those of the named groups that are there, in one call.
 pub(super) async fn named(clients: &Clients, names: &[&GroupName], deadline: Instant) -> Result<Vec<SeenGroup>, Fault> {
-    const OPERATION: &str = "DescribeAutoScalingGroups";
+    const OPERATION: Operation = Operation::DescribeAutoScalingGroups;
     if names.is_empty() {
         // Without names AWS would answer with every group of the account.
         return Ok(Vec::new());
@@ -139,7 +139,7 @@ impl Targets {
 
 /// Looks at a slot's targets.
 pub(super) async fn targets(clients: &Clients, slot: &SlotRef, deadline: Instant) -> Result<Targets, Fault> {
-    const OPERATION: &str = "DescribeTargetHealth";
+    const OPERATION: Operation = Operation::DescribeTargetHealth;
     let call = clients.elb.describe_target_health().target_group_arn(slot.as_str());
     let answer = clients.look(OPERATION, deadline, call.send()).await?;
     let mut targets = BTreeMap::new();
@@ -168,7 +168,7 @@ pub(super) async fn launch_failures(
 ) -> Result<Vec<LaunchFailure>, Fault> {
     let call =
         clients.autoscaling.describe_scaling_activities().auto_scaling_group_name(group.as_str()).max_records(ACTIVITIES_MAX);
-    let answer = match clients.look("DescribeScalingActivities", deadline, call.send()).await {
+    let answer = match clients.look(Operation::DescribeScalingActivities, deadline, call.send()).await {
         Err(Fault { kind: FaultKind::Missing, .. }) => return Ok(Vec::new()),
         answer => answer?,
     };

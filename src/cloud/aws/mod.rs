@@ -17,6 +17,7 @@ mod group_changes;
 mod groups;
 mod names;
 mod observe;
+mod operation;
 mod rule_changes;
 mod rules;
 mod shape;
@@ -35,6 +36,7 @@ pub use self::client::AwsSettings;
 use self::{
     client::{Clients, Regions},
     clock::ClockLead,
+    operation::Operation,
     rules::Marks,
 };
 use crate::{
@@ -104,7 +106,7 @@ impl Cloud for AwsCloud {
         let (clients, deadline) = (self.clients(shape::region(&d.declaration)), Instant::now() + WARM_TIMEOUT);
         let calls = d.declaration.routes.iter().take(ROUTES_MAX).map(|_| {
             let call = clients.elb.describe_account_limits().page_size(1);
-            clients.look("DescribeAccountLimits", deadline, call.send())
+            clients.look(Operation::DescribeAccountLimits, deadline, call.send())
         });
         if let Err(fault) = futures::future::try_join_all(calls).await {
             tracing::debug!(%fault, "connections could not be kept warm");

@@ -11,6 +11,7 @@ use super::{
     AwsCloud, arn,
     client::Clients,
     groups::{self, SeenGroup, Targets},
+    operation::Operation,
     rules::{self, PAGES_MAX, SeenRule},
     shape, weights,
 };
@@ -158,7 +159,7 @@ async fn other_listeners(
 }
 
 async fn listeners_of(clients: &Clients, balancer: &str, deadline: Instant) -> Result<Vec<ListenerRef>, Fault> {
-    const OPERATION: &str = "DescribeListeners";
+    const OPERATION: Operation = Operation::DescribeListeners;
     let mut listeners = Vec::new();
     let mut marker = None;
     for _ in 0..PAGES_MAX {

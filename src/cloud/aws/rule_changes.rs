@@ -12,6 +12,7 @@ use super::{
     fault,
     form::{Form, some},
     names,
+    operation::Operation,
     rules::{self, SeenRule},
     weights,
 };
@@ -72,7 +73,7 @@ impl RuleChanges<'_> {
     pub(super) async fn delete(self, rules: &[RuleRef]) -> Result<(), Fault> {
         let calls = rules.iter().map(|rule| async move {
             let call = |fence| self.clients.elb.delete_rule().rule_arn(rule.as_str()).customize().interceptor(fence).send();
-            match self.clients.change("DeleteRule", self.deadline, call).await {
+            match self.clients.change(Operation::DeleteRule, self.deadline, call).await {
                 // Gone already, which is all that was wanted.
                 Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
                 _ => Ok(()),
@@ -131,7 +132,7 @@ impl RuleChanges<'_> {
         }
         Err(Fault {
             kind: FaultKind::Transient,
-            ..fault::rejected("CreateRule", format!("numbers {refused:?} were all taken while it was tried"))
+            ..fault::rejected(Operation::CreateRule.name(), format!("numbers {refused:?} were all taken while it was tried"))
         })
     }
 
@@ -143,7 +144,7 @@ impl RuleChanges<'_> {
         role: Role,
         actions: Vec<RuleAction>,
     ) -> Result<Created, Fault> {
-        const OPERATION: &str = "CreateRule";
+        const OPERATION: Operation = Operation::CreateRule;
         let conditions = match route.base_number {
             Some(_) => form.conditions.iter().map(ConditionForm::write).collect(),
             None => vec![ConditionForm::everything().write()],
@@ -173,7 +174,7 @@ impl RuleChanges<'_> {
             let call = self.clients.elb.modify_rule().rule_arn(rule.as_str()).set_actions(Some(actions));
             call.customize().interceptor(fence).send()
         };
-        self.clients.change("ModifyRule", self.deadline, call).await.map(|_| ())
+        self.clients.change(Operation::ModifyRule, self.deadline, call).await.map(|_| ())
     }
 
     /// A default action is the listener's own, not a rule's.
@@ -186,7 +187,7 @@ impl RuleChanges<'_> {
             let call = self.clients.elb.modify_listener().listener_arn(route.listener.as_str());
             call.set_default_actions(Some(actions)).customize().interceptor(fence).send()
         };
-        self.clients.change("ModifyListener", self.deadline, call).await.map(|_| ())
+        self.clients.change(Operation::ModifyListener, self.deadline, call).await.map(|_| ())
     }
 
     async fn look(self, route: &RoutePlan) -> Result<Vec<SeenRule>, Fault> {
@@ -208,14 +209,15 @@ impl RuleChanges<'_> {
 }
 
 fn planned(plan: &Plan, i: usize) -> Result<&RoutePlan, Fault> {
-    plan.routes.get(i).ok_or_else(|| fault::rejected("ModifyRule", format!("the plan has no route {i}")))
+    plan.routes.get(i).ok_or_else(|| fault::rejected(Operation::ModifyRule.name(), format!("the plan has no route {i}")))
 }
 
 /// The base as it was when the plan was made.
 fn form(route: &RoutePlan) -> Result<Form, Fault> {
     // Kept as JSON: read by value, so that no borrow of the record outlives a call.
-    serde_json::from_value(route.form.clone())
-        .map_err(|error| fault::rejected("CreateRule", format!("the plan's copy of {} cannot be read: {error}", route.route)))
+    serde_json::from_value(route.form.clone()).map_err(|error| {
+        fault::rejected(Operation::CreateRule.name(), format!("the plan's copy of {} cannot be read: {error}", route.route))
+    })
 }
 
 fn split(form: &Form, plan: &Plan, weight: Weight) -> Vec<RuleAction> {

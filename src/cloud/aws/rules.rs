@@ -16,6 +16,7 @@ use super::{
     fault,
     form::{self, Form},
     names::Mark,
+    operation::Operation,
 };
 use crate::{
     domain::ids::{ListenerRef, RuleRef, SlotRef},
@@ -153,7 +154,7 @@ pub(super) async fn without_marks(
     listener: &ListenerRef,
     deadline: Instant,
 ) -> Result<Vec<SeenRule>, Fault> {
-    const OPERATION: &str = "DescribeRules";
+    const OPERATION: Operation = Operation::DescribeRules;
     let mut rules = Vec::new();
     let mut marker = None;
     for _ in 0..PAGES_MAX {
@@ -173,7 +174,7 @@ pub(super) async fn without_marks(
 
 /// The marks of rules, by ARN.
 async fn ask(clients: &Clients, rules: &[RuleRef], deadline: Instant) -> Result<BTreeMap<String, Option<Mark>>, Fault> {
-    const OPERATION: &str = "DescribeTags";
+    const OPERATION: Operation = Operation::DescribeTags;
     let calls = rules.chunks(TAGS_PER_CALL_MAX).map(|chunk| {
         let arns = chunk.iter().map(|rule| rule.as_str().to_owned()).collect();
         clients.look(OPERATION, deadline, clients.elb.describe_tags().set_resource_arns(Some(arns)).send())

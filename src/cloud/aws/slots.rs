@@ -9,6 +9,7 @@ use super::{
     client::Clients,
     fault,
     groups::{self, Targets},
+    operation::Operation,
 };
 use crate::{
     domain::ids::SlotRef,
@@ -30,8 +31,8 @@ pub(super) async fn look(clients: &Clients, slot: &SlotRef, deadline: Instant) -
     let group = clients.elb.describe_target_groups().target_group_arns(slot.as_str());
     let attributes = clients.elb.describe_target_group_attributes().target_group_arn(slot.as_str());
     let (group, attributes, targets) = join3(
-        clients.look("DescribeTargetGroups", deadline, group.send()),
-        clients.look("DescribeTargetGroupAttributes", deadline, attributes.send()),
+        clients.look(Operation::DescribeTargetGroups, deadline, group.send()),
+        clients.look(Operation::DescribeTargetGroupAttributes, deadline, attributes.send()),
         groups::targets(clients, slot, deadline),
     )
     .await;
@@ -39,7 +40,8 @@ pub(super) async fn look(clients: &Clients, slot: &SlotRef, deadline: Instant) -
         Err(Fault { kind: FaultKind::Missing, .. }) => return Ok(Err("there is no such target group".to_owned())),
         group => group?,
     };
-    let group = group.target_groups().first().ok_or_else(|| fault::incomplete("DescribeTargetGroups", "the target group"))?;
+    let group =
+        group.target_groups().first().ok_or_else(|| fault::incomplete(Operation::DescribeTargetGroups, "the target group"))?;
     let (attributes, targets) = (attributes?, targets?);
     Ok(usable(group).and_then(|()| sticky(attributes.attributes())).map(|sticky_for| SeenSlot {
         targets,
