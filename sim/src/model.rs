@@ -156,6 +156,9 @@ pub struct Target {
     pub gone_at: Option<Instant>,
 }
 
+/// AWS's cooldown, in seconds, of a group that names none.
+pub const COOLDOWN_DEFAULT: u32 = 300;
+
 /// An Auto Scaling group.
 #[derive(Debug, Clone)]
 pub struct ServerGroup {
@@ -174,6 +177,9 @@ pub struct ServerGroup {
     pub target_groups: Vec<Name>,
     pub health_check_type: String,
     pub health_check_grace: Duration,
+    /// Seconds. Only policies wait for it, and none of them act here: kept and shown.
+    pub warmup: Option<u32>,
+    pub cooldown: u32,
     pub deletion_protection: String,
     pub new_instances_protected: bool,
     pub suspended: Vec<String>,

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        Action, Condition, HealthCheck, Image, LaunchTemplate, Listener, LoadBalancer, Region, Rule, ServerGroup, ServerKind,
-        TargetGroup,
+        Action, COOLDOWN_DEFAULT, Condition, HealthCheck, Image, LaunchTemplate, Listener, LoadBalancer, Region, Rule,
+        ServerGroup, ServerKind, TargetGroup,
     },
     names,
 };
@@ -342,6 +342,8 @@ fn group(region: &mut Region, stage: &Stage, service: &str, launch_template: &st
         target_groups: slot.to_vec(),
         health_check_type: "ELB".to_owned(),
         health_check_grace: Duration::from_secs(60),
+        warmup: None,
+        cooldown: COOLDOWN_DEFAULT,
         deletion_protection: "none".to_owned(),
         new_instances_protected: false,
         suspended: Vec::new(),

@@ -6,6 +6,7 @@ mod api {
     mod calls;
     mod faults;
     mod groups;
+    mod looks;
     mod rules;
     mod traffic;
 }

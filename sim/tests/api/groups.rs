@@ -12,7 +12,7 @@ use cutover_sim::{
     scenario::{Stage, Staged},
 };
 
-use super::region::{World, code, eventually, quick, slow, staged};
+use super::region::{World, code, eventually, forward, quick, slow, staged};
 
 async fn group(world: &World, name: &str) -> Option<AutoScalingGroup> {
     let groups = world.auto_scaling.describe_auto_scaling_groups().auto_scaling_group_names(name).send().await;
@@ -255,20 +255,28 @@ async fn scaling_in_spares_what_is_protected() {
 }
 
 #[tokio::test]
-async fn groups_are_listed_by_name_tag_and_page() {
-    let stage = Stage { servers: 1, services: 3, ..Stage::default() };
-    let (world, _staged) = staged(slow(), &stage).await;
-    let tag = Tag::builder().resource_id("web-1-prod-v000").resource_type("auto-scaling-group").key("team").value("a");
-    let tag = tag.propagate_at_launch(false).build();
-    world.auto_scaling.create_or_update_tags().tags(tag).send().await.expect("tagged");
-    let filter = aws_sdk_autoscaling::types::Filter::builder().name("tag:team").values("a").build();
-    let tagged = world.auto_scaling.describe_auto_scaling_groups().filters(filter).send().await.expect("groups");
-    assert_eq!(tagged.auto_scaling_groups().len(), 1);
-    let first = world.auto_scaling.describe_auto_scaling_groups().max_records(2).send().await.expect("a page");
-    let second = world.auto_scaling.describe_auto_scaling_groups().set_next_token(first.next_token().map(str::to_owned));
-    let second = second.send().await.expect("a page");
-    assert_eq!((first.auto_scaling_groups().len(), second.auto_scaling_groups().len()), (2, 1));
-    assert!(second.next_token().is_none());
-    let tags = world.auto_scaling.describe_tags().send().await.expect("tags");
-    assert_eq!(tags.tags()[0].key(), Some("team"));
+async fn the_load_balancers_verdict_reaches_its_group_once_the_grace_is_over() {
+    let (world, staged) = staged(quick(), &Stage::default()).await;
+    // Green's slot is in a rule, so that it is checked at all.
+    let (blue, green) = (staged.services[0].slots[0][0].as_str(), staged.services[0].slots[1][0].as_str());
+    let rule = world.elb.modify_rule().rule_arn(&staged.services[0].routes[0]);
+    rule.actions(forward(&[(blue, 999), (green, 0)])).send().await.expect("opened");
+    let sick = ServerKind::BuiltIn { version: "v9".to_owned(), boot: Duration::ZERO, healthy: false };
+    world
+        .sim
+        .shared()
+        .change(|region| region.images.insert("ami-0ick".to_owned(), Image { id: "ami-0ick".to_owned(), server: sick }));
+    let suspend = |name: &'static str| {
+        world.auto_scaling.suspend_processes().auto_scaling_group_name(name).scaling_processes("ReplaceUnhealthy").send()
+    };
+    create_green(&world, &staged, "ami-0ick").await;
+    suspend("web-prod-v001").await.expect("suspended");
+    let verdicts =
+        |group: &AutoScalingGroup| group.instances().iter().map(|it| it.health_status() == Some("Healthy")).collect::<Vec<_>>();
+    let young = in_service(&world, "web-prod-v001", 2).await;
+    assert_eq!(verdicts(&young), [true, true], "nobody has looked yet: a new server counts as healthy");
+    eventually("the group has heard of it", || async {
+        (verdicts(&group(&world, "web-prod-v001").await?) == [false, false]).then_some(())
+    })
+    .await;
 }

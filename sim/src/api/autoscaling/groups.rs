@@ -11,12 +11,14 @@ use super::{
     tags,
 };
 use crate::{
-    model::{Lifecycle, Region, ServerGroup},
+    model::{COOLDOWN_DEFAULT, Lifecycle, Region, ServerGroup},
     names,
 };
 
 const SIZE_MAX: u32 = 10_000;
 const GRACE_SECONDS_MAX: u32 = 7_200;
+/// Of warm-up and cooldown. AWS publishes no maximum.
+const WARMUP_SECONDS_MAX: u32 = 1_000_000;
 const NAME_LENGTH_MAX: usize = 255;
 
 pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
@@ -48,7 +50,7 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     let target_groups = params.texts("TargetGroupARNs");
     exist(region, &target_groups)?;
     let (tags, propagated) = tags::given(params)?;
-    let Settings { health_check_type, grace, protection, protect_new } = Settings::parse(params)?;
+    let Settings { health_check_type, grace, warmup, cooldown, protection, protect_new } = Settings::parse(params)?;
     let group = ServerGroup {
         name: name.to_owned(),
         arn: names::group(region, name),
@@ -64,6 +66,8 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
         target_groups,
         health_check_type: health_check_type.unwrap_or("EC2").to_owned(),
         health_check_grace: grace.unwrap_or_default(),
+        warmup: warmup.flatten(),
+        cooldown: cooldown.unwrap_or(COOLDOWN_DEFAULT),
         deletion_protection: protection.unwrap_or("none").to_owned(),
         new_instances_protected: protect_new.unwrap_or(false),
         suspended: Vec::new(),
@@ -82,6 +86,9 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
 struct Settings<'a> {
     health_check_type: Option<&'a str>,
     grace: Option<Duration>,
+    /// `Some(None)` takes it away.
+    warmup: Option<Option<u32>>,
+    cooldown: Option<u32>,
     protection: Option<&'a str>,
     protect_new: Option<bool>,
 }
@@ -95,9 +102,15 @@ impl<'a> Settings<'a> {
             value => Ok(value),
         };
         let grace = params.whole("HealthCheckGracePeriod", 0..=GRACE_SECONDS_MAX)?;
+        let warmup = match params.text("DefaultInstanceWarmup") {
+            Some("-1") => Some(None),
+            _ => params.whole("DefaultInstanceWarmup", 0..=WARMUP_SECONDS_MAX)?.map(Some),
+        };
         Ok(Self {
             health_check_type: one_of("HealthCheckType", &["EC2", "ELB"])?,
             grace: grace.map(|seconds| Duration::from_secs(seconds.into())),
+            warmup,
+            cooldown: params.whole("DefaultCooldown", 0..=WARMUP_SECONDS_MAX)?,
             protection: one_of("DeletionProtection", &["none", "prevent-force-deletion", "prevent-all-deletion"])?,
             protect_new: params.flag("NewInstancesProtectedFromScaleIn")?,
         })
@@ -135,7 +148,7 @@ pub fn update(region: &mut Region, call: &Call<'_>) -> Answer {
     let desired = desired.unwrap_or_else(|| group.desired.max(min).min(max));
     bounds(min, max, desired)?;
     let source = source::parse(region, params)?;
-    let Settings { health_check_type, grace, protection, protect_new } = Settings::parse(params)?;
+    let Settings { health_check_type, grace, warmup, cooldown, protection, protect_new } = Settings::parse(params)?;
     let group = living_mut(region, name)?;
     (group.min, group.max, group.desired) = (min, max, desired);
     if let Some(Source { template, version, image_override, instance_types, mixed }) = source {
@@ -156,6 +169,8 @@ pub fn update(region: &mut Region, call: &Call<'_>) -> Answer {
         group.subnets = subnets.to_owned();
     }
     group.health_check_grace = grace.unwrap_or(group.health_check_grace);
+    group.warmup = warmup.unwrap_or(group.warmup);
+    group.cooldown = cooldown.unwrap_or(group.cooldown);
     group.new_instances_protected = protect_new.unwrap_or(group.new_instances_protected);
     Ok(json!({}))
 }

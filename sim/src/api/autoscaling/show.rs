@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Answer, Call, query, query::Node},
+    super::{Answer, Call, query, query::Node, refusal::Refusal},
     tags,
 };
 use crate::{
@@ -25,6 +25,10 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let filters = params.list("Filters");
     let instances = params.flag("IncludeInstances")?.unwrap_or(true);
     let size = params.whole("MaxRecords", 1..=PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
+    if wanted.len() > size as usize {
+        return Err(Refusal::validation(format!("The number of group names that may be passed in is limited to {size}")));
+    }
+    filters.iter().try_for_each(known)?;
     let picked = region.groups.values().filter(|group| wanted.is_empty() || wanted.contains(&group.name));
     let picked = picked.filter(|group| filters.iter().all(|filter| matches(group, *filter)));
     let (page, next) =
@@ -37,6 +41,15 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let shown = page.into_iter().map(|group| show(region, group, servers.get(group.name.as_str()).unwrap_or(&none)));
     let shown: Vec<Value> = shown.collect();
     Ok(json!({ "AutoScalingGroups": shown, "NextToken": next }))
+}
+
+fn known(filter: &Node<'_>) -> Result<(), Refusal> {
+    let name = filter.required("Name")?;
+    if name.starts_with("tag:") || ["tag-key", "tag-value"].contains(&name) {
+        return Ok(());
+    }
+    let told = format!("Filter type {name} is not correct. Allowed Filter types are: tag-key tag-value tag:<key>");
+    Err(Refusal::validation(told))
 }
 
 fn matches(group: &ServerGroup, filter: Node<'_>) -> bool {
@@ -71,7 +84,8 @@ fn show(region: &Region, group: &ServerGroup, servers: &[&Instance]) -> Value {
         "MinSize": group.min,
         "MaxSize": group.max,
         "DesiredCapacity": group.desired,
-        "DefaultCooldown": 300,
+        "DefaultCooldown": group.cooldown,
+        "DefaultInstanceWarmup": group.warmup,
         "AvailabilityZones": [format!("{}a", names::REGION)],
         "LoadBalancerNames": [],
         "TargetGroupARNs": group.target_groups,

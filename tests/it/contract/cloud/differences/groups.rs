@@ -2,7 +2,7 @@
 
 use aws_sdk_autoscaling::{
     operation::create_auto_scaling_group::builders::CreateAutoScalingGroupFluentBuilder,
-    types::{DeletionProtection, LaunchTemplateSpecification},
+    types::{DeletionProtection, Filter, LaunchTemplateSpecification},
 };
 
 use super::{Difference, LikeAws, outcome, probe};
@@ -74,6 +74,27 @@ pub const DIFFERENCES: &[Difference] = &[
         pocket_region: "ValidationError",
         like_aws: LikeAws::PocketRegion,
         probe: probe!(detached_twice),
+    },
+    Difference {
+        when: "one look names 51 groups",
+        moto: "accepted",
+        pocket_region: "ValidationError",
+        like_aws: LikeAws::PocketRegion,
+        probe: probe!(fifty_one_names),
+    },
+    Difference {
+        when: "groups are filtered by something that is no tag",
+        moto: "accepted",
+        pocket_region: "ValidationError",
+        like_aws: LikeAws::PocketRegion,
+        probe: probe!(unknown_filter),
+    },
+    Difference {
+        when: "a warm-up is given, and read back",
+        moto: "it is lost",
+        pocket_region: "it is kept",
+        like_aws: LikeAws::PocketRegion,
+        probe: probe!(warm_up),
     },
 ];
 
@@ -152,4 +173,20 @@ async fn detached_twice(world: &World) -> String {
     house.group("d-detach", &house.slots[0]).await;
     let call = world.autoscaling.detach_load_balancer_target_groups();
     outcome(call.auto_scaling_group_name("d-detach").target_group_arns(&house.slots[1]).send().await)
+}
+
+async fn fifty_one_names(world: &World) -> String {
+    let names = (0..51).map(|number| format!("d-nobody-{number}")).collect();
+    outcome(world.autoscaling.describe_auto_scaling_groups().set_auto_scaling_group_names(Some(names)).send().await)
+}
+
+async fn unknown_filter(world: &World) -> String {
+    let filter = Filter::builder().name("colour").values("red").build();
+    outcome(world.autoscaling.describe_auto_scaling_groups().filters(filter).send().await)
+}
+
+async fn warm_up(world: &World) -> String {
+    create(world, "d-warm").default_instance_warmup(120).send().await.unwrap();
+    let kept = describe(world, "d-warm").await.unwrap().default_instance_warmup() == Some(120);
+    if kept { "it is kept" } else { "it is lost" }.to_owned()
 }
