@@ -32,4 +32,5 @@ pub mod spec;
 pub mod survey;
 pub mod time;
 pub mod timing;
+pub mod watch;
 pub mod weight;

@@ -330,6 +330,15 @@ pub enum FaultKind {
     NotSent,
 }
 
+/// How recent a look has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recency {
+    /// All of it is asked for after the call: what decisions hang on.
+    Now,
+    /// An answer that others asked for up to so long ago will do, and a group's own word on its servers' health.
+    Within(Duration),
+}
+
 /// One failed call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {}{message}{}", code.as_ref().map(|c| format!("{c}: ")).unwrap_or_default(), request_id.as_ref().map(|r| format!(" (request {r})")).unwrap_or_default())]
@@ -358,7 +367,7 @@ pub trait Cloud: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Survey, Fault>> + Send;
     /// Looks at what a deployment needs in its phase. What could not be seen is `Unknown` in the observation.
-    fn observe(&self, d: &Deployment, deadline: Instant) -> impl Future<Output = Observation> + Send;
+    fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> impl Future<Output = Observation> + Send;
     /// Keeps connections open for as many calls at once as a rollback of `d` would make. A failure costs nothing but the time
     /// that a later call takes to connect.
     fn warm(&self, d: &Deployment) -> impl Future<Output = ()> + Send;

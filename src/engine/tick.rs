@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{
-    ports::{Claim, Cloud, Fault, FaultKind, Settled, Settlement, Store, StoreError},
+    ports::{Claim, Cloud, Fault, FaultKind, Recency, Settled, Settlement, Store, StoreError},
     settings::EngineSettings,
 };
 use crate::domain::{
@@ -26,6 +26,7 @@ use crate::domain::{
     phase::Phase,
     retry, time,
     timing::Timing,
+    watch,
 };
 
 /// Works on deployments for one replica.
@@ -35,6 +36,16 @@ pub struct Worker<S, C> {
     pub cloud: Arc<C>,
     pub holder: HolderId,
     pub settings: EngineSettings,
+}
+
+/// The record with what a look showed, and the look.
+struct Found {
+    d: Deployment,
+    o: Observation,
+    /// All is as the record says.
+    well: bool,
+    timing: Timing,
+    now: Timestamp,
 }
 
 /// What a tick leaves to be stored.
@@ -51,12 +62,11 @@ impl<S: Store, C: Cloud> Worker<S, C> {
     /// When the store could not be reached: the lease then runs out, and the next look starts afresh.
     pub async fn tick(&self, claim: Claim) -> Result<Settled, StoreError> {
         let lease_ends = claim.lease_ends.checked_sub(self.settings.lease_margin).unwrap_or(claim.lease_ends);
-        let mut o = self.cloud.observe(&claim.deployment, lease_ends.min(Instant::now() + self.settings.look_timeout)).await;
-        self.add_reserved(&claim.deployment, &mut o).await?;
-
-        let now = Timestamp::now();
-        let timing = Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing };
-        let d = claim.deployment.clone().having_seen(&o, &timing, now);
+        let look_until = lease_ends.min(Instant::now() + self.settings.look_timeout);
+        let Found { d, o, well, timing, now } = match self.glance(&claim.deployment, look_until).await {
+            Some(found) => found,
+            None => self.look(&claim.deployment, look_until).await?,
+        };
         let decision = decide(&d, &o, &timing, now);
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
         let left = match decision {
@@ -69,7 +79,7 @@ impl<S: Store, C: Cloud> Worker<S, C> {
                 Left { events: event::between(&claim.deployment, &next), next: *next, due: Duration::ZERO }
             }
             Decision::Wait { until } => {
-                let pace = self.pace(&d);
+                let pace = watch::pace(&d, well, &timing, now);
                 // A time that has passed is no reason to look again at once: what it waits for was not there.
                 let due = until.filter(|until| *until > now).map_or(pace, |until| pace.min(time::between(now, until)));
                 Left { events: event::between(&claim.deployment, &d), next: d, due }
@@ -81,6 +91,33 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         }
         let settlement = Settlement { claim: &claim, next: &left.next, events: &left.events, due: left.due };
         self.store.settle(&self.holder, settlement).await
+    }
+
+    /// A look that others share, if the deployment only waits: what it shows, if that is that all is well.
+    async fn glance(&self, d: &Deployment, deadline: Instant) -> Option<Found> {
+        let age = watch::may_share(d, &self.timing(), Timestamp::now())?;
+        let o = self.cloud.observe(d, Recency::Within(age), deadline).await;
+        let found = self.found(d, o);
+        let nothing_to_do = matches!(decide(&found.d, &found.o, &found.timing, found.now), Decision::Wait { .. });
+        (found.well && nothing_to_do).then_some(found)
+    }
+
+    /// A look of its own.
+    async fn look(&self, d: &Deployment, deadline: Instant) -> Result<Found, StoreError> {
+        let mut o = self.cloud.observe(d, Recency::Now, deadline).await;
+        self.add_reserved(d, &mut o).await?;
+        Ok(self.found(d, o))
+    }
+
+    fn found(&self, before: &Deployment, o: Observation) -> Found {
+        let (timing, now) = (self.timing(), Timestamp::now());
+        let d = before.clone().having_seen(&o, &timing, now);
+        let well = watch::all_is_well(&d, &o);
+        Found { d, o, well, timing, now }
+    }
+
+    fn timing(&self) -> Timing {
+        Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }
     }
 
     /// Numbers held by others are known to the records alone; a survey must not offer them.
@@ -144,28 +181,6 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         };
         events.extend(event::between(&claim.deployment, &next));
         Left { next, events, due }
-    }
-
-    /// How soon to look again when nothing is to be done.
-    fn pace(&self, d: &Deployment) -> Duration {
-        let timing = &self.settings.timing;
-        match &d.phase {
-            Phase::Shifting { seen_at: Some(_), .. }
-            | Phase::Baking { seen_at: Some(_), .. }
-            | Phase::Committing { quiet_since: Some(_) } => timing.watch_every,
-            Phase::Pending
-            | Phase::Provisioning
-            | Phase::Verifying
-            | Phase::Shifting { .. }
-            | Phase::Baking { .. }
-            | Phase::Committing { .. }
-            | Phase::Retiring
-            | Phase::RollingBack { .. }
-            | Phase::Succeeded
-            | Phase::RolledBack
-            | Phase::Cancelled
-            | Phase::Failed => timing.look_every,
-        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     clock::ClockLead,
     fault,
     fence::{Fence, SendBefore},
+    looks::Looks,
     operation::Operation,
 };
 use crate::engine::ports::Fault;
@@ -65,6 +66,7 @@ pub(super) async fn load(settings: &AwsSettings) -> SdkConfig {
 pub(super) struct Clients {
     pub(super) elb: elb::Client,
     pub(super) autoscaling: autoscaling::Client,
+    pub(super) looks: Arc<Looks>,
     limits: Limits,
 }
 
@@ -119,12 +121,18 @@ impl Regions {
         Clients {
             elb: elb::Client::from_conf(elb),
             autoscaling: autoscaling::Client::from_conf(autoscaling),
+            looks: Arc::default(),
             limits: self.limits,
         }
     }
 }
 
 impl Clients {
+    /// By when a look that begins now has its answer, or never.
+    pub(super) fn latest_answer(&self) -> Instant {
+        Instant::now() + self.limits.look
+    }
+
     /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.
     pub(super) fn look<'c, T, E>(
         &self,

@@ -19,6 +19,9 @@ use crate::{
 /// Activities read for launch failures: the newest page is enough, a failing group fails again and again.
 const ACTIVITIES_MAX: i32 = 20;
 
+/// Groups named in one call (AWS's limit; without saying so it is 50).
+pub(super) const NAMES_MAX: usize = 100;
+
 /// A group as seen.
 #[derive(Debug, Clone)]
 pub(super) struct SeenGroup {
@@ -26,8 +29,8 @@ pub(super) struct SeenGroup {
     pub(super) desired: u32,
     pub(super) min: u32,
     pub(super) max: u32,
-    /// Instance ids, each with whether it is in service.
-    pub(super) instances: BTreeMap<String, bool>,
+    /// By id.
+    pub(super) instances: BTreeMap<String, Instance>,
     pub(super) slots: Vec<SlotRef>,
     pub(super) protected: bool,
     pub(super) deleting: bool,
@@ -36,12 +39,22 @@ pub(super) struct SeenGroup {
     pub(super) image: Option<String>,
 }
 
+/// One instance, by its group's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instance {
+    in_service: bool,
+    /// What the group's health checks say: with those of type `ELB` the load balancer's verdict, some time later.
+    healthy: bool,
+}
+
 impl SeenGroup {
     fn read(group: &AutoScalingGroup) -> Option<Self> {
         let count = |n: Option<i32>| u32::try_from(n?).ok();
         let tags = group.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)));
         let instances = group.instances().iter().filter_map(|instance| {
-            Some((instance.instance_id()?.to_owned(), instance.lifecycle_state() == Some(&LifecycleState::InService)))
+            let in_service = instance.lifecycle_state() == Some(&LifecycleState::InService);
+            let healthy = instance.health_status() == Some("Healthy");
+            Some((instance.instance_id()?.to_owned(), Instance { in_service, healthy }))
         });
         Some(Self {
             name: GroupName::new(group.auto_scaling_group_name()?),
@@ -57,13 +70,15 @@ impl SeenGroup {
         })
     }
 
-    /// Servers, with `slot`'s word on their health.
-    pub(super) fn servers(&self, targets: &Targets) -> Servers {
-        let in_service = || self.instances.iter().filter(|(_, in_service)| **in_service);
+    /// Servers with the slot's word on their health; without it, their group's own.
+    pub(super) fn servers(&self, targets: Option<&Targets>) -> Servers {
+        let in_service = || self.instances.iter().filter(|(_, instance)| instance.in_service);
+        let healthy =
+            |(id, instance): &(&String, &Instance)| targets.map_or(instance.healthy, |targets| targets.is_healthy(id));
         Servers {
             desired: self.desired,
             in_service: saturated(in_service().count()),
-            healthy: saturated(in_service().filter(|(id, _)| targets.is_healthy(id)).count()),
+            healthy: saturated(in_service().filter(healthy).count()),
         }
     }
 
@@ -94,7 +109,7 @@ fn image(group: &AutoScalingGroup) -> Option<String> {
     Some(format!("lt:{version}"))
 }
 
-/// Those of the named groups that are there, in one call.
+/// Those of the named groups that are there, at most [`NAMES_MAX`], in one call.
 pub(super) async fn named(clients: &Clients, names: &[&GroupName], deadline: Instant) -> Result<Vec<SeenGroup>, Fault> {
     const OPERATION: Operation = Operation::DescribeAutoScalingGroups;
     if names.is_empty() {
@@ -102,7 +117,11 @@ pub(super) async fn named(clients: &Clients, names: &[&GroupName], deadline: Ins
         return Ok(Vec::new());
     }
     let names = names.iter().map(|name| name.as_str().to_owned()).collect();
-    let call = clients.autoscaling.describe_auto_scaling_groups().set_auto_scaling_group_names(Some(names));
+    let call = clients
+        .autoscaling
+        .describe_auto_scaling_groups()
+        .max_records(i32::try_from(NAMES_MAX).unwrap_or(i32::MAX))
+        .set_auto_scaling_group_names(Some(names));
     let answer = clients.look(OPERATION, deadline, call.send()).await?;
     let read = |group| SeenGroup::read(group).ok_or_else(|| fault::incomplete(OPERATION, "a group's name or size"));
     answer.auto_scaling_groups().iter().map(read).collect()

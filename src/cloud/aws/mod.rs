@@ -13,8 +13,10 @@ mod fence;
 mod form;
 #[cfg(test)]
 mod form_tests;
+mod gather;
 mod group_changes;
 mod groups;
+mod looks;
 mod names;
 mod observe;
 mod operation;
@@ -49,7 +51,7 @@ use crate::{
         plan::Inputs,
         survey::{FieldFault, Survey},
     },
-    engine::ports::{Cloud, Fault},
+    engine::ports::{Cloud, Fault, Recency},
 };
 
 /// How long opening connections in advance may take.
@@ -60,7 +62,7 @@ const WARM_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct AwsCloud {
     regions: Regions,
     clock: Arc<ClockLead>,
-    marks: Marks,
+    marks: Arc<Marks>,
     /// Which installation of Cutover this is: it stands in every tag, and rules of others are left alone.
     installation: String,
 }
@@ -75,7 +77,7 @@ impl AwsCloud {
     pub fn with(config: &SdkConfig, settings: &AwsSettings, installation: impl Into<String>) -> Self {
         let clock = Arc::new(ClockLead::default());
         let regions = Regions::new(config, settings, Arc::clone(&clock));
-        Self { regions, clock, marks: Marks::default(), installation: installation.into() }
+        Self { regions, clock, marks: Arc::default(), installation: installation.into() }
     }
 
     fn clients(&self, region: &str) -> Clients {
@@ -97,8 +99,8 @@ impl Cloud for AwsCloud {
         self.look_around(inputs, deployment, deadline).await
     }
 
-    async fn observe(&self, d: &Deployment, deadline: Instant) -> Observation {
-        observe::observe(self, d, deadline).await
+    async fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> Observation {
+        observe::observe(self, d, recency, deadline).await
     }
 
     /// Calls of the cheapest kind, side by side. Idle connections close after a minute and a half.

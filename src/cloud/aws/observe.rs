@@ -2,36 +2,40 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
-use futures::future::{join, join_all, join5};
+use futures::future::{join, join_all, join3};
 
 use super::{
     AwsCloud, arn,
     client::Clients,
     groups::{self, SeenGroup, Targets},
+    looks::When,
     operation::Operation,
-    rules::{self, PAGES_MAX, SeenRule},
+    rules::{PAGES_MAX, SeenRule},
     shape, weights,
 };
 use crate::{
     domain::{
         deployment::Deployment,
-        ids::{ListenerRef, SlotRef},
+        ids::{GroupName, ListenerRef, SlotRef},
         observation::{GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
         survey::Role,
     },
-    engine::ports::{Fault, FaultKind},
+    engine::ports::{Fault, FaultKind, Recency},
 };
 
 /// Rules by listener, as far as they could be read.
-type Listeners = BTreeMap<ListenerRef, Result<Vec<SeenRule>, Fault>>;
+type Listeners = BTreeMap<ListenerRef, Result<Arc<Vec<SeenRule>>, Fault>>;
+/// A slot's targets, where they were looked at.
+type SeenTargets = Option<Result<Targets, Fault>>;
 
 /// Looks at what `d` needs in its phase.
-pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, deadline: Instant) -> Observation {
+pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, deadline: Instant) -> Observation {
     let mut seen = Observation {
         routes: Vec::new(),
         green: not_looked_at(),
@@ -46,39 +50,150 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, deadline: Instant)
             let survey = cloud.look_around(Inputs::of(d), Some(d.id), deadline).await;
             seen.survey = Some(survey.map_or_else(unknown, Known::Seen));
         }
-        (phase, Some(plan)) if !phase.is_terminal() => look(cloud, d, plan, deadline, &mut seen).await,
+        (phase, Some(plan)) if !phase.is_terminal() => {
+            let clients = cloud.clients(shape::region(&d.declaration));
+            Look { cloud, clients: &clients, d, plan, recency, when: When::new(recency, deadline) }.at_all(&mut seen).await;
+        }
         // Ended, or on its way back before anything was planned: there is nothing to see.
         (_, Some(_) | None) => {}
     }
     seen
 }
 
-async fn look(cloud: &AwsCloud, d: &Deployment, plan: &Plan, deadline: Instant, seen: &mut Observation) {
-    let clients = cloud.clients(shape::region(&d.declaration));
-    let names: Vec<_> = plan.blue.iter().map(|blue| &blue.group).chain([&plan.green.group]).collect();
-    let ((listeners, named_by), groups, green_targets, blue_targets, launch_failures) = join5(
-        look_at_rules(cloud, &clients, d, plan, deadline),
-        groups::named(&clients, &names, deadline),
-        groups::targets(&clients, &plan.green.slot, deadline),
-        groups::targets(&clients, &plan.blue_slot, deadline),
-        look_at_launches(&clients, d, plan, deadline),
-    )
-    .await;
-    seen.launch_failures = launch_failures;
-    seen.routes = plan.routes.iter().enumerate().map(|(i, route)| route_view(cloud, d, plan, i, route, &listeners)).collect();
+/// One look at one deployment's world.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    cloud: &'a AwsCloud,
+    clients: &'a Clients,
+    d: &'a Deployment,
+    plan: &'a Plan,
+    recency: Recency,
+    when: When,
+}
 
-    let find = |name| match &groups {
-        Ok(groups) => groups.iter().find(|group| &group.name == name).map_or(Known::Absent, Known::Seen),
-        Err(fault) => unknown(fault.clone()),
-    };
-    let green = find(&plan.green.group);
-    let green_is_ours = |group: &SeenGroup| group.is_of(&cloud.installation, d.id);
-    seen.green = group_view(&green, &plan.green.slot, &green_targets, green_is_ours);
-    seen.green_slot = slot_view(&green, &plan.green.slot, &green_targets, &named_by);
+impl Look<'_> {
+    async fn at_all(self, seen: &mut Observation) {
+        let Self { cloud, d, plan, .. } = self;
+        let ((listeners, named_by), (groups, green_targets, launch_failures), blue_targets) =
+            join3(self.at_rules(), self.at_groups(), self.at_blue_targets()).await;
+        seen.launch_failures = launch_failures;
+        seen.routes =
+            plan.routes.iter().enumerate().map(|(i, route)| route_view(cloud, d, plan, i, route, &listeners)).collect();
 
-    let blue = plan.blue.as_ref().map_or(Known::Absent, |blue| find(&blue.group));
-    seen.blue = group_view(&blue, &plan.blue_slot, &blue_targets, |_| true);
-    seen.blue_slot = slot_view(&blue, &plan.blue_slot, &blue_targets, &named_by);
+        let find = |name| match &groups {
+            Ok(groups) => groups.get(name).map_or(Known::Absent, Known::Seen),
+            Err(fault) => unknown(fault.clone()),
+        };
+        let green = find(&plan.green.group);
+        let green_is_ours = |group: &SeenGroup| group.is_of(&cloud.installation, d.id);
+        seen.green = group_view(&green, &plan.green.slot, &green_targets, green_is_ours);
+        seen.green_slot = slot_view(&green, &plan.green.slot, &green_targets, &named_by);
+
+        let blue = plan.blue.as_ref().map_or(Known::Absent, |blue| find(&blue.group));
+        seen.blue = group_view(&blue, &plan.blue_slot, &blue_targets, |_| true);
+        seen.blue_slot = slot_view(&blue, &plan.blue_slot, &blue_targets, &named_by);
+    }
+
+    /// The groups; then, where it matters what they show, green's targets and its failed launches.
+    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Vec<LaunchFailure>) {
+        let green = &self.plan.green;
+        let names: Vec<_> = self.plan.blue.iter().map(|blue| &blue.group).chain([&green.group]).collect();
+        let groups = self.clients.groups(&names, self.when).await;
+        let servers = groups.as_ref().ok().and_then(|groups| groups.get(&green.group)).map(|group| group.servers(None));
+        let booting = self.d.phase == Phase::Provisioning;
+        let targets = async {
+            // Nobody can be healthy yet, and nobody a stranger that matters.
+            let nobody = booting && servers.is_none_or(|servers| servers.in_service == 0);
+            let wanted = self.recency == Recency::Now && self.watches_green() && !nobody;
+            if wanted { Some(groups::targets(self.clients, &green.slot, self.when.deadline).await) } else { None }
+        };
+        let failures = async {
+            if booting && servers.is_some_and(|servers| servers.in_service < servers.desired) {
+                // It only makes an end come sooner, so a look that fails costs nothing but time.
+                groups::launch_failures(self.clients, &green.group, self.when.deadline).await.unwrap_or_default()
+            } else {
+                Vec::new()
+            }
+        };
+        let (targets, failures) = join(targets, failures).await;
+        (groups, targets, failures)
+    }
+
+    /// Whether a decision may hang on green's targets, one by one: until the commit its health, on the way back its draining.
+    fn watches_green(self) -> bool {
+        match self.d.phase {
+            Phase::Provisioning
+            | Phase::Verifying
+            | Phase::Shifting { .. }
+            | Phase::Baking { .. }
+            | Phase::RollingBack { .. } => true,
+            Phase::Pending
+            | Phase::Committing { .. }
+            | Phase::Retiring
+            | Phase::Succeeded
+            | Phase::RolledBack
+            | Phase::Cancelled
+            | Phase::Failed => false,
+        }
+    }
+
+    /// Blue's targets matter once it drains.
+    async fn at_blue_targets(self) -> SeenTargets {
+        let wanted = self.d.phase == Phase::Retiring;
+        if wanted { Some(groups::targets(self.clients, &self.plan.blue_slot, self.when.deadline).await) } else { None }
+    }
+
+    /// The rules of the routes' listeners; and, before a group is removed, those of every listener that could name its slot. A
+    /// target group belongs to one load balancer, the one that the routes are on, so its listeners are all there are.
+    async fn at_rules(self) -> (Listeners, NamedBy) {
+        let routes: BTreeSet<_> = self.plan.routes.iter().map(|route| route.listener.clone()).collect();
+        let of_routes = async {
+            let rules = routes.iter().map(|listener| self.clients.rules(&self.cloud.marks, listener, self.when));
+            let rules = join_all(rules).await;
+            routes.iter().cloned().zip(rules).collect::<Listeners>()
+        };
+        let others = async {
+            match self.d.phase {
+                Phase::Retiring | Phase::RollingBack { .. } => self.at_other_listeners(&routes).await,
+                _ => Ok(Vec::new()),
+            }
+        };
+        let (listeners, others) = join(of_routes, others).await;
+        let named_by = others.and_then(|mut all| {
+            for rules in listeners.values() {
+                all.push(rules.clone()?);
+            }
+            Ok(all)
+        });
+        (listeners, named_by)
+    }
+
+    /// The rules of the load balancer's listeners that no route is on.
+    async fn at_other_listeners(self, routes: &BTreeSet<ListenerRef>) -> NamedBy {
+        let region = shape::region(&self.d.declaration);
+        let balancers: BTreeSet<_> = self
+            .plan
+            .routes
+            .iter()
+            .filter_map(|route| arn::route(&route.route, region).ok())
+            .map(|route| route.load_balancer)
+            .collect();
+        let mut listeners = BTreeSet::new();
+        let looks = balancers.iter().map(|balancer| listeners_of(self.clients, balancer, self.when.deadline));
+        for found in join_all(looks).await {
+            listeners.extend(found?);
+        }
+        let others = listeners.difference(routes).map(|listener| self.clients.rules(&self.cloud.marks, listener, self.when));
+        let mut rules = Vec::new();
+        for found in join_all(others).await {
+            match found {
+                // Deleted between the two looks.
+                Err(Fault { kind: FaultKind::Missing, .. }) => {}
+                found => rules.push(found?),
+            }
+        }
+        Ok(rules)
+    }
 }
 
 fn not_looked_at<T>() -> Known<T> {
@@ -89,74 +204,8 @@ fn unknown<T>(fault: Fault) -> Known<T> {
     Known::Unknown(fault.to_string())
 }
 
-async fn look_at_launches(clients: &Clients, d: &Deployment, plan: &Plan, deadline: Instant) -> Vec<LaunchFailure> {
-    if d.phase != Phase::Provisioning {
-        return Vec::new();
-    }
-    // It only makes an end come sooner, so a look that fails costs nothing but time.
-    groups::launch_failures(clients, &plan.green.group, deadline).await.unwrap_or_default()
-}
-
-/// How often each slot is named by a rule or default action; a fault when some could not be read.
-type NamedBy = Result<Vec<SeenRule>, Fault>;
-
-/// The rules of the routes' listeners; and, before a group is removed, those of every listener that could name its slot. A
-/// target group belongs to one load balancer, the one that the routes are on, so its listeners are all there are.
-async fn look_at_rules(
-    cloud: &AwsCloud,
-    clients: &Clients,
-    d: &Deployment,
-    plan: &Plan,
-    deadline: Instant,
-) -> (Listeners, NamedBy) {
-    let routes: BTreeSet<_> = plan.routes.iter().map(|route| route.listener.clone()).collect();
-    let of_routes = async {
-        let rules = routes.iter().map(|listener| rules::of_listener(clients, &cloud.marks, listener, deadline));
-        let rules = join_all(rules).await;
-        routes.iter().cloned().zip(rules).collect::<Listeners>()
-    };
-    let others = async {
-        match d.phase {
-            Phase::Retiring | Phase::RollingBack { .. } => other_listeners(clients, d, plan, &routes, deadline).await,
-            _ => Ok(Vec::new()),
-        }
-    };
-    let (listeners, others) = join(of_routes, others).await;
-    let named_by = others.and_then(|mut all| {
-        for rules in listeners.values() {
-            all.extend(rules.clone()?);
-        }
-        Ok(all)
-    });
-    (listeners, named_by)
-}
-
-/// The rules of the load balancer's listeners that no route is on.
-async fn other_listeners(
-    clients: &Clients,
-    d: &Deployment,
-    plan: &Plan,
-    routes: &BTreeSet<ListenerRef>,
-    deadline: Instant,
-) -> Result<Vec<SeenRule>, Fault> {
-    let region = shape::region(&d.declaration);
-    let balancers: BTreeSet<_> =
-        plan.routes.iter().filter_map(|route| arn::route(&route.route, region).ok()).map(|route| route.load_balancer).collect();
-    let mut listeners = BTreeSet::new();
-    for found in join_all(balancers.iter().map(|balancer| listeners_of(clients, balancer, deadline))).await {
-        listeners.extend(found?);
-    }
-    let others = listeners.difference(routes).map(|listener| rules::without_marks(clients, listener, deadline));
-    let mut rules = Vec::new();
-    for found in join_all(others).await {
-        match found {
-            // Deleted between the two looks.
-            Err(Fault { kind: FaultKind::Missing, .. }) => {}
-            found => rules.extend(found?),
-        }
-    }
-    Ok(rules)
-}
+/// Every rule and default action that could name a slot; a fault when some could not be read.
+type NamedBy = Result<Vec<Arc<Vec<SeenRule>>>, Fault>;
 
 async fn listeners_of(clients: &Clients, balancer: &str, deadline: Instant) -> Result<Vec<ListenerRef>, Fault> {
     const OPERATION: Operation = Operation::DescribeListeners;
@@ -202,7 +251,7 @@ fn route_view(
         in_the_way: None,
         leftovers: Vec::new(),
     };
-    for rule in rules {
+    for rule in rules.iter() {
         let Some(number) = rule.number else { continue };
         let mark = rule.mark.as_ref().filter(|mark| mark.installation == cloud.installation && mark.is_for(&route.route));
         let deployment = mark.and_then(|mark| mark.deployment);
@@ -223,11 +272,12 @@ fn route_view(
     Known::Seen(seen)
 }
 
-/// A group with its slot's word on its servers: without that word nothing can be said of their health.
+/// A group with its slot's word on its servers, where it was asked for: what cannot be had then is not known of the group
+/// either.
 fn group_view(
     group: &Known<&SeenGroup>,
     slot: &SlotRef,
-    targets: &Result<Targets, Fault>,
+    targets: &SeenTargets,
     ours: impl Fn(&SeenGroup) -> bool,
 ) -> Known<GroupView> {
     let group = match group {
@@ -237,10 +287,11 @@ fn group_view(
     };
     let nobody = Targets::default();
     let targets = match targets {
-        Ok(targets) => targets,
+        None => None,
+        Some(Ok(targets)) => Some(targets),
         // The slot was removed: nobody in it is healthy.
-        Err(Fault { kind: FaultKind::Missing, .. }) => &nobody,
-        Err(fault) => return unknown(fault.clone()),
+        Some(Err(Fault { kind: FaultKind::Missing, .. })) => Some(&nobody),
+        Some(Err(fault)) => return unknown(fault.clone()),
     };
     Known::Seen(GroupView {
         servers: group.servers(targets),
@@ -252,11 +303,12 @@ fn group_view(
     })
 }
 
-fn slot_view(group: &Known<&SeenGroup>, slot: &SlotRef, targets: &Result<Targets, Fault>, rules: &NamedBy) -> Known<SlotView> {
+fn slot_view(group: &Known<&SeenGroup>, slot: &SlotRef, targets: &SeenTargets, rules: &NamedBy) -> Known<SlotView> {
     let targets = match targets {
-        Ok(targets) => targets,
-        Err(Fault { kind: FaultKind::Missing, .. }) => return Known::Absent,
-        Err(fault) => return unknown(fault.clone()),
+        None => return not_looked_at(),
+        Some(Ok(targets)) => targets,
+        Some(Err(Fault { kind: FaultKind::Missing, .. })) => return Known::Absent,
+        Some(Err(fault)) => return unknown(fault.clone()),
     };
     let group = match group {
         Known::Seen(group) => Some(*group),
@@ -264,10 +316,11 @@ fn slot_view(group: &Known<&SeenGroup>, slot: &SlotRef, targets: &Result<Targets
         Known::Unknown(why) => return Known::Unknown(why.clone()),
     };
     match rules {
-        Ok(rules) => Known::Seen(SlotView {
+        Ok(listeners) => Known::Seen(SlotView {
             targets: targets.count(),
             strangers: targets.strangers(group),
-            named_by: u32::try_from(rules.iter().filter(|rule| rule.names(slot)).count()).unwrap_or(u32::MAX),
+            named_by: u32::try_from(listeners.iter().flat_map(|rules| rules.iter()).filter(|rule| rule.names(slot)).count())
+                .unwrap_or(u32::MAX),
         }),
         Err(fault) => unknown(fault.clone()),
     }

@@ -129,7 +129,7 @@ pub(super) async fn of_listener(
     listener: &ListenerRef,
     deadline: Instant,
 ) -> Result<Vec<SeenRule>, Fault> {
-    let mut rules = without_marks(clients, listener, deadline).await?;
+    let mut rules = listed(clients, listener, deadline).await?;
     let mut unknown = Vec::new();
     for rule in rules.iter_mut().filter(|rule| rule.number.is_some()) {
         match marks.recall(&rule.rule) {
@@ -149,11 +149,7 @@ pub(super) async fn of_listener(
 }
 
 /// All rules of a listener; whose they are was not asked.
-pub(super) async fn without_marks(
-    clients: &Clients,
-    listener: &ListenerRef,
-    deadline: Instant,
-) -> Result<Vec<SeenRule>, Fault> {
+async fn listed(clients: &Clients, listener: &ListenerRef, deadline: Instant) -> Result<Vec<SeenRule>, Fault> {
     const OPERATION: Operation = Operation::DescribeRules;
     let mut rules = Vec::new();
     let mut marker = None;

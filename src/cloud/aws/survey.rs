@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -12,8 +13,9 @@ use super::{
     AwsCloud, arn,
     client::Clients,
     form::Stickiness,
-    groups::{self, SeenGroup},
-    rules::{self, SeenRule},
+    groups::SeenGroup,
+    looks::When,
+    rules::SeenRule,
     shape,
     slots::{self, SeenSlot},
 };
@@ -23,7 +25,7 @@ use crate::{
         plan::Inputs,
         survey::{BlueSurvey, FieldFault, OtherRule, RouteSurvey, SlotSurvey, Survey},
     },
-    engine::ports::{Fault, FaultKind},
+    engine::ports::{Fault, FaultKind, Recency},
 };
 
 /// How long a group's sticky session lasts where AWS did not say (its own default is a day).
@@ -58,10 +60,11 @@ impl AwsCloud {
         let blue = inputs.live.map(|live| &live.group).or(declaration.blue.as_ref());
         let green = inputs.target.group(inputs.number);
         let names: Vec<_> = blue.into_iter().chain([&green]).collect();
+        let when = When::new(Recency::Now, deadline);
         let (listeners, slots, groups) = join3(
-            self.listeners(&clients, routes.iter().map(|route| &route.listener), deadline),
+            self.listeners(&clients, routes.iter().map(|route| &route.listener), when),
             join_all(declaration.slots.iter().map(|slot| slots::look(&clients, slot, deadline))),
-            groups::named(&clients, &names, deadline),
+            clients.groups(&names, when),
         )
         .await;
         let (listeners, groups) = (listeners?, groups?);
@@ -74,7 +77,7 @@ impl AwsCloud {
             seen_slots.push(slot.ok());
         }
         for (i, route) in routes.iter().enumerate() {
-            let rules = listeners.get(&route.listener).and_then(Option::as_deref);
+            let rules = listeners.get(&route.listener).and_then(Option::as_ref).map(|rules| rules.as_slice());
             let named = &declaration.routes[i];
             match self.route(named, route, rules, &seen_slots) {
                 Ok(seen) => survey.routes[i] = Some(seen),
@@ -82,7 +85,7 @@ impl AwsCloud {
             }
         }
         survey.green_name_taken =
-            groups.iter().any(|group| group.name == green && !deployment.is_some_and(|id| group.is_of(&self.installation, id)));
+            groups.get(&green).is_some_and(|group| !deployment.is_some_and(|id| group.is_of(&self.installation, id)));
         if let Some(blue) = blue {
             note_blue(&mut survey, blue, &groups, &declaration.slots, &seen_slots);
         }
@@ -94,10 +97,10 @@ impl AwsCloud {
         &self,
         clients: &Clients,
         listeners: impl Iterator<Item = &'a ListenerRef>,
-        deadline: Instant,
-    ) -> Result<BTreeMap<ListenerRef, Option<Vec<SeenRule>>>, Fault> {
+        when: When,
+    ) -> Result<BTreeMap<ListenerRef, Option<Arc<Vec<SeenRule>>>>, Fault> {
         let listeners: BTreeSet<_> = listeners.cloned().collect();
-        let looks = listeners.iter().map(|listener| rules::of_listener(clients, &self.marks, listener, deadline));
+        let looks = listeners.iter().map(|listener| clients.rules(&self.marks, listener, when));
         let mut seen = BTreeMap::new();
         for (listener, rules) in listeners.iter().cloned().zip(join_all(looks).await) {
             let rules = match rules {
@@ -184,8 +187,14 @@ fn note_slot(
 }
 
 /// The group that serves now; healthy as far as the declared slots that it is in say so.
-fn note_blue(survey: &mut Survey, name: &GroupName, groups: &[SeenGroup], slots: &[SlotRef], seen_slots: &[Option<SeenSlot>]) {
-    let Some(group) = groups.iter().find(|group| &group.name == name) else {
+fn note_blue(
+    survey: &mut Survey,
+    name: &GroupName,
+    groups: &BTreeMap<GroupName, SeenGroup>,
+    slots: &[SlotRef],
+    seen_slots: &[Option<SeenSlot>],
+) {
+    let Some(group) = groups.get(name) else {
         let detail = format!("there is no Auto Scaling group {name}: name the one that serves now");
         survey.faults.push(FieldFault::new("/blue", detail));
         return;
@@ -198,7 +207,7 @@ fn note_blue(survey: &mut Survey, name: &GroupName, groups: &[SeenGroup], slots:
         .iter()
         .zip(seen_slots)
         .filter(|(slot, _)| group.slots.contains(slot))
-        .filter_map(|(_, seen)| Some(group.servers(&seen.as_ref()?.targets).healthy))
+        .filter_map(|(_, seen)| Some(group.servers(Some(&seen.as_ref()?.targets)).healthy))
         .max();
     survey.blue = Some(BlueSurvey {
         group: name.clone(),

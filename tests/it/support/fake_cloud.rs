@@ -22,7 +22,7 @@ use cutover::{
         survey::{BlueSurvey, FieldFault, OtherRule, Owner, Role, RouteSurvey, SlotSurvey, Survey},
         weight::Weight,
     },
-    engine::ports::{Cloud, Fault, FaultKind},
+    engine::ports::{Cloud, Fault, FaultKind, Recency},
 };
 
 #[derive(Debug, Clone)]
@@ -322,7 +322,7 @@ impl Cloud for FakeCloud {
         if world.blind { Err(fault(FaultKind::Throttled)) } else { Ok(world.survey(inputs)) }
     }
 
-    async fn observe(&self, d: &Deployment, _deadline: Instant) -> Observation {
+    async fn observe(&self, d: &Deployment, _recency: Recency, _deadline: Instant) -> Observation {
         let world = self.world();
         let unknown = || "throttled".to_owned();
         let Some(plan) = d.plan.as_ref().filter(|_| !world.blind) else {

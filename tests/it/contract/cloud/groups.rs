@@ -2,6 +2,7 @@
 
 use cutover::domain::{
     action::{Action as Change, Side},
+    deployment::Deployment,
     ids::Image,
     observation::{GroupView, Known},
     phase::{BackAs, Phase},
@@ -24,7 +25,7 @@ pub const STORIES: &[Story] = &[
     story!(a_slot_counts_its_strangers_and_who_names_it),
 ];
 
-async fn green(house: &House<'_>, d: &cutover::domain::deployment::Deployment) -> Option<GroupView> {
+async fn green(house: &House<'_>, d: &Deployment) -> Option<GroupView> {
     match house.observe(d).await.green {
         Known::Seen(group) => Some(group),
         Known::Absent => None,
@@ -156,8 +157,10 @@ async fn a_slot_counts_its_strangers_and_who_names_it(world: &World) {
     let call = call.protocol(aws_sdk_elasticloadbalancingv2::types::ProtocolEnum::Http).default_actions(action);
     call.send().await.unwrap();
     d.phase = Phase::Retiring;
-    let seen = house.observe(&d).await;
-    let (Known::Seen(blue), Known::Seen(green)) = (seen.blue_slot, seen.green_slot) else { panic!("a slot was not seen") };
+    let blue = house.observe(&d).await.blue_slot;
+    let back = Deployment { phase: Phase::RollingBack { shield: false, ends: BackAs::RolledBack }, ..d.clone() };
+    let green = house.observe(&back).await.green_slot;
+    let (Known::Seen(blue), Known::Seen(green)) = (blue, green) else { panic!("a slot was not seen") };
     assert_eq!((blue.targets, blue.strangers, blue.named_by), (2, 0, 3), "overlay, base, and the other listener");
     assert_eq!((green.targets, green.strangers, green.named_by), (0, 0, 1), "the overlay");
     // Seen from a deployment whose blue is another group, they are strangers.

@@ -6,11 +6,13 @@ use cutover::{
     domain::{
         action::Action as Change,
         declaration::Declaration,
+        deployment::Deployment,
         ids::{Image, RouteRef},
         observation::Known,
+        phase::Phase,
         weight::Weight,
     },
-    engine::ports::{Cloud, Fault as Refusal, FaultKind},
+    engine::ports::{Cloud, Fault as Refusal, FaultKind, Recency},
 };
 use cutover_sim::{
     faults::{Effect, Fault},
@@ -18,7 +20,7 @@ use cutover_sim::{
 };
 
 use super::{
-    house::{House, forward, host, rule},
+    house::{House, forward, host, later, rule},
     world::{World, eventually},
 };
 
@@ -34,6 +36,31 @@ fn set(world: &World, fault: Fault) -> String {
 
 fn calls(world: &World, operation: &str) -> usize {
     world.sim().journal().calls(0, Some(operation)).len()
+}
+
+#[tokio::test]
+async fn those_who_look_together_share_their_calls_and_those_who_only_watch_make_none() {
+    let world = World::pocket_region().await;
+    let house = House::with_blue(&world, "shared").await;
+    let first = house.opened(house.declaration(&house.base)).await;
+    let deployments = [1, 2, 3].map(|_| Deployment { phase: Phase::Verifying, ..first.clone() });
+    let counts = || ["DescribeRules", "DescribeAutoScalingGroups", "DescribeTargetHealth"].map(|of| calls(&world, of));
+
+    let before = counts();
+    let looks = deployments.iter().map(|d| house.cloud.observe(d, Recency::Now, later()));
+    for seen in futures::future::join_all(looks).await {
+        assert!(seen.routes[0].seen().is_some() && seen.green_slot.seen().is_some(), "{seen:?}");
+    }
+    let together = counts();
+    assert_eq!([0, 1, 2].map(|i| together[i] - before[i]), [1, 1, 3], "targets are asked for one slot at a time");
+
+    let seen = house.cloud.observe(&deployments[0], Recency::Within(Duration::from_secs(30)), later()).await;
+    assert!(seen.routes[0].seen().is_some() && seen.green.is_absent());
+    assert!(matches!(seen.green_slot, Known::Unknown(_)), "no decision may hang on it");
+    assert_eq!(counts(), together, "what was just seen will do");
+
+    house.cloud.observe(&deployments[0], Recency::Now, later()).await;
+    assert_eq!([0, 1, 2].map(|i| counts()[i] - together[i]), [1, 1, 1], "a decision hangs on what is now");
 }
 
 #[tokio::test]
@@ -85,7 +112,7 @@ async fn a_change_is_sent_once_whatever_comes_back() {
 async fn what_could_not_be_seen_is_unknown_and_the_rest_is_seen() {
     let world = World::pocket_region().await;
     let house = House::build(&world, "unknown").await;
-    let d = house.opened(house.declaration(&house.base)).await;
+    let d = Deployment { phase: Phase::Verifying, ..house.opened(house.declaration(&house.base)).await };
     let why = |known: &dyn std::fmt::Debug| format!("{known:?}");
 
     let fault = set(&world, Fault::on("DescribeTargetHealth", refuse("Throttling", 400)));

@@ -24,7 +24,7 @@ use cutover::{
         time::BakeTime,
         weight::Weight,
     },
-    engine::ports::{Cloud, Fault, NewDeployment, RecordFacts},
+    engine::ports::{Cloud, Fault, NewDeployment, Recency, RecordFacts},
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -160,7 +160,7 @@ impl<'w> House<'w> {
     }
 
     pub async fn observe(&self, d: &Deployment) -> Observation {
-        self.cloud.observe(d, later()).await
+        self.cloud.observe(d, Recency::Now, later()).await
     }
 
     /// The first route as seen.
