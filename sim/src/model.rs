@@ -186,6 +186,9 @@ pub struct ServerGroup {
     pub tags: Tags,
     /// The keys of `tags` that its instances get too.
     pub propagated: BTreeSet<String>,
+    /// By name.
+    pub policies: BTreeMap<String, Policy>,
+    pub scheduled: BTreeMap<String, Scheduled>,
     /// Launches that failed in a row, and when the next may be tried.
     pub failures: u32,
     pub retry_at: Option<Instant>,
@@ -193,6 +196,34 @@ pub struct ServerGroup {
     /// `DeleteAutoScalingGroup` was accepted, and its instances begin to go at this time; the name stays taken until they
     /// are gone.
     pub delete_at: Option<Instant>,
+}
+
+/// A scaling policy. There are no alarms here to fire it: it is kept and shown.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub arn: Name,
+    pub kind: String,
+    pub enabled: bool,
+    /// Names of the CloudWatch alarms that AWS would have made for it.
+    pub alarms: Vec<String>,
+    /// What belongs to its kind, as it came.
+    pub settings: serde_json::Value,
+}
+
+/// A scheduled action: carried out once, when its start has come.
+#[derive(Debug, Clone)]
+pub struct Scheduled {
+    pub arn: Name,
+    pub start: Option<jiff::Timestamp>,
+    pub end: Option<jiff::Timestamp>,
+    /// In cron's form, and its time zone: kept and shown, never come back to.
+    pub recurrence: Option<String>,
+    pub time_zone: Option<String>,
+    pub min: Option<u32>,
+    pub max: Option<u32>,
+    pub desired: Option<u32>,
+    /// Its start has come; only a recurring one is still listed then.
+    pub done: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,6 +63,32 @@ pub fn group(region: &mut Region, name: &str) -> String {
     format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{id}:autoScalingGroupName/{name}")
 }
 
+pub fn policy(region: &mut Region, group: &str, name: &str) -> String {
+    let id = uuid(region);
+    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:scalingPolicy:{id}:autoScalingGroupName/{group}:policyName/{name}")
+}
+
+pub fn scheduled(region: &mut Region, group: &str, name: &str) -> String {
+    let (id, kind) = (uuid(region), "scheduledUpdateGroupAction");
+    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:{kind}:{id}:autoScalingGroupName/{group}:scheduledActionName/{name}")
+}
+
+/// The alarm that AWS makes for a target-tracking policy; `side` is `High` or `Low`.
+pub fn alarm(region: &mut Region, group: &str, side: &str) -> String {
+    format!("TargetTracking-{group}-Alarm{side}-{}", uuid(region))
+}
+
+#[must_use]
+pub fn alarm_arn(alarm: &str) -> String {
+    format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{alarm}")
+}
+
+/// The end of a load balancer's or target group's ARN, as a scaling policy's resource label has it, made an ARN again.
+#[must_use]
+pub fn of_label(kind: &str, end: &str) -> String {
+    elb(&format!("{kind}/{end}"))
+}
+
 pub fn instance(region: &mut Region) -> String {
     format!("i-0{:016x}", draw(region))
 }

@@ -349,6 +349,8 @@ fn group(region: &mut Region, stage: &Stage, service: &str, launch_template: &st
         suspended: Vec::new(),
         tags: BTreeMap::new(),
         propagated: BTreeSet::new(),
+        policies: BTreeMap::new(),
+        scheduled: BTreeMap::new(),
         failures: 0,
         retry_at: None,
         created_at: at,

@@ -8,5 +8,6 @@ mod api {
     mod groups;
     mod looks;
     mod rules;
+    mod scaling;
     mod traffic;
 }

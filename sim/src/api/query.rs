@@ -3,6 +3,7 @@
 //! A tree rather than one struct per operation: AWS validates field by field, each with its own message, and a derived
 //! deserialiser would answer all of them with its own.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
@@ -133,6 +134,14 @@ impl<'a> Node<'a> {
             Some("false") => Ok(Some(false)),
             Some(other) => Err(Refusal::validation(format!("'{other}' at '{}' is not a boolean", lower_first(key)))),
         }
+    }
+
+    /// # Errors
+    /// `ValidationError` when it is no time.
+    pub fn time(self, key: &str) -> Result<Option<Timestamp>, Refusal> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let read = text.parse().map(Some);
+        read.map_err(|_| Refusal::validation(format!("'{text}' at '{}' is not a timestamp", lower_first(key))))
     }
 
     #[must_use]

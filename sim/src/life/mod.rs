@@ -122,11 +122,15 @@ impl Life {
         let (now, at) = (Instant::now(), Timestamp::now());
         let region = self.shared.now();
         let mut quick = Vec::new();
-        for step in plan::steps(&region, now, self.boot, self.scale) {
+        for step in plan::steps(&region, now, at, self.boot, self.scale) {
             match step {
                 Step::Boot { instance } => self.boot(&region, instance),
                 Step::Finish { instance } => self.finish(instance),
-                Step::Launch { .. } | Step::Condemn { .. } | Step::Terminate { .. } | Step::Forget { .. } => quick.push(step),
+                Step::CarryOut { .. }
+                | Step::Launch { .. }
+                | Step::Condemn { .. }
+                | Step::Terminate { .. }
+                | Step::Forget { .. } => quick.push(step),
             }
         }
         if !quick.is_empty() {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::plan::{Step, does};
 use crate::{
-    model::{Activity, Instance, Lifecycle, Name, Region, ServerGroup, ServerKind},
+    model::{Activity, Instance, Lifecycle, Name, Region, Scheduled, ServerGroup, ServerKind},
     names, targets,
 };
 
@@ -25,6 +25,7 @@ const CAPACITY: &str = "a difference between desired and actual capacity, increa
 /// Does a step that takes no time.
 pub fn apply(region: &mut Region, step: &Step, at: Timestamp, now: Instant, scale: f64) {
     match step {
+        Step::CarryOut { group, action } => carry_out(region, group, action),
         Step::Launch { group } => launch(region, group, at, now, scale),
         Step::Condemn { instance } => {
             if let Some(server) = region.instances.get_mut(instance) {
@@ -38,6 +39,20 @@ pub fn apply(region: &mut Region, step: &Step, at: Timestamp, now: Instant, scal
             }
         }
         Step::Boot { .. } | Step::Finish { .. } => {}
+    }
+}
+
+/// Sets the sizes of a scheduled action; ones that contradict the group's are no use, and a suspended group lets its time pass.
+fn carry_out(region: &mut Region, name: &str, action: &str) {
+    let Some(group) = region.groups.get_mut(name).filter(|group| group.delete_at.is_none()) else { return };
+    let Some(due) = group.scheduled.remove(action) else { return };
+    let (min, max) = (due.min.unwrap_or(group.min), due.max.unwrap_or(group.max));
+    if min <= max && does(group, "ScheduledActions") {
+        let desired = due.desired.unwrap_or(group.desired).clamp(min, max);
+        (group.min, group.max, group.desired) = (min, max, desired);
+    }
+    if due.recurrence.is_some() {
+        group.scheduled.insert(action.to_owned(), Scheduled { done: true, ..due });
     }
 }
 
@@ -197,4 +212,40 @@ fn newest(region: &mut Region, instance: &str, status: &str, message: Option<Str
 
 fn settle(activity: &mut Activity, status: &str, message: Option<String>, at: Timestamp) {
     (activity.status, activity.message, activity.ended) = (status.to_owned(), message, Some(at));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{self, Stage};
+
+    /// The sizes of a group of 2 to 4 after a scheduled action for (min, max, desired).
+    fn sizes_after(action: (Option<u32>, Option<u32>, Option<u32>), suspended: &[&str]) -> (u32, u32, u32) {
+        let mut region = Region::default();
+        let staged = scenario::build(&mut region, &Stage::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let name = staged.services[0].blue.clone().unwrap();
+        let group = region.groups.get_mut(&name).unwrap();
+        group.suspended = suspended.iter().map(|process| (*process).to_owned()).collect();
+        let (min, max, desired) = action;
+        let (start, end, recurrence, time_zone) = (None, None, None, None);
+        let action = Scheduled { arn: String::new(), start, end, recurrence, time_zone, min, max, desired, done: false };
+        group.scheduled.insert("it".to_owned(), action);
+        carry_out(&mut region, &name, "it");
+        let group = &region.groups[name.as_str()];
+        assert!(group.scheduled.is_empty());
+        (group.min, group.max, group.desired)
+    }
+
+    #[test]
+    fn a_scheduled_action_moves_the_size_into_its_bounds() {
+        assert_eq!(sizes_after((Some(3), None, None), &[]), (3, 4, 3));
+        assert_eq!(sizes_after((Some(1), Some(1), None), &[]), (1, 1, 1));
+        assert_eq!(sizes_after((None, None, Some(4)), &[]), (2, 4, 4));
+    }
+
+    #[test]
+    fn a_scheduled_action_does_nothing_where_it_contradicts_the_group_or_is_suspended() {
+        assert_eq!(sizes_after((Some(5), None, None), &[]), (2, 4, 2));
+        assert_eq!(sizes_after((Some(3), None, None), &["ScheduledActions"]), (2, 4, 2));
+    }
 }

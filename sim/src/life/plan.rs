@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
 use crate::model::{Instance, Lifecycle, Region, ServerGroup, TargetState};
 
 /// Launches of one group that may be under way at a time; AWS goes in batches too.
@@ -12,6 +14,11 @@ const PENDING_MAX: usize = 50;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// The start of this scheduled action has come.
+    CarryOut {
+        group: String,
+        action: String,
+    },
     /// One more instance of this group.
     Launch {
         group: String,
@@ -38,9 +45,9 @@ pub enum Step {
     },
 }
 
-/// Everything that is due. `boot` is scaled already; `scale` is for the rest.
+/// Everything that is due. `boot` is scaled already; `scale` is for the rest. Users' own times (`at`) are not scaled.
 #[must_use]
-pub fn steps(region: &Region, now: Instant, boot: Duration, scale: f64) -> Vec<Step> {
+pub fn steps(region: &Region, now: Instant, at: Timestamp, boot: Duration, scale: f64) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut by_group: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
     for server in region.instances.values() {
@@ -57,6 +64,8 @@ pub fn steps(region: &Region, now: Instant, boot: Duration, scale: f64) -> Vec<S
         let servers = by_group.remove(group.name.as_str()).unwrap_or_default();
         match group.delete_at {
             None => {
+                let due = group.scheduled.iter().filter(|(_, it)| !it.done && it.start.is_some_and(|start| start <= at));
+                steps.extend(due.map(|(name, _)| Step::CarryOut { group: group.name.clone(), action: name.clone() }));
                 health(region, group, &servers, now, scale, &mut steps);
                 size(group, servers, now, &mut steps);
             }
@@ -134,7 +143,7 @@ fn remove(group: &ServerGroup, servers: &[&Instance], steps: &mut Vec<Step>) {
 mod tests {
     use super::*;
     use crate::{
-        model::Target,
+        model::{Scheduled, Target},
         scenario::{self, Stage},
         scene,
     };
@@ -159,7 +168,8 @@ mod tests {
     }
 
     fn steps_after(region: &Region, later: Duration) -> Vec<Step> {
-        steps(region, Instant::now() + later, NO_BOOT, 1.0)
+        let at = Timestamp::UNIX_EPOCH + jiff::SignedDuration::try_from(later).unwrap();
+        steps(region, Instant::now() + later, at, NO_BOOT, 1.0)
     }
 
     fn terminated(steps: &[Step]) -> Vec<&str> {
@@ -198,6 +208,29 @@ mod tests {
         assert_eq!(steps_after(&region, Duration::from_secs(61)), [condemn]);
         group(&mut region).health_check_type = "EC2".to_owned();
         assert_eq!(steps_after(&region, Duration::from_secs(61)), []);
+    }
+
+    #[test]
+    fn a_scheduled_action_is_carried_out_once_when_its_start_has_come() {
+        let (mut region, _) = region(2);
+        let start = Some(Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60));
+        let action = Scheduled {
+            arn: "arn".to_owned(),
+            start,
+            end: None,
+            recurrence: Some("0 6 * * *".to_owned()),
+            time_zone: None,
+            min: None,
+            max: None,
+            desired: Some(3),
+            done: false,
+        };
+        group(&mut region).scheduled.insert("morning".to_owned(), action);
+        let due = Step::CarryOut { group: "web-prod-v000".to_owned(), action: "morning".to_owned() };
+        assert_eq!(steps_after(&region, Duration::from_secs(59)), []);
+        assert_eq!(steps_after(&region, Duration::from_secs(60)), [due]);
+        group(&mut region).scheduled.get_mut("morning").unwrap().done = true;
+        assert_eq!(steps_after(&region, Duration::from_secs(60)), []);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Making, changing and deleting groups. What follows from it, `life` brings about.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -15,7 +18,8 @@ use crate::{
     names,
 };
 
-const SIZE_MAX: u32 = 10_000;
+/// The largest size that may be asked for.
+pub const SIZE_MAX: u32 = 10_000;
 const GRACE_SECONDS_MAX: u32 = 7_200;
 /// Of warm-up and cooldown. AWS publishes no maximum.
 const WARMUP_SECONDS_MAX: u32 = 1_000_000;
@@ -73,6 +77,8 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
         suspended: Vec::new(),
         tags,
         propagated,
+        policies: BTreeMap::new(),
+        scheduled: BTreeMap::new(),
         failures: 0,
         retry_at: None,
         created_at: call.at,
@@ -117,7 +123,9 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn bounds(min: u32, max: u32, desired: u32) -> Result<(), Refusal> {
+/// # Errors
+/// `ValidationError` when the sizes contradict each other.
+pub fn bounds(min: u32, max: u32, desired: u32) -> Result<(), Refusal> {
     if min > max {
         return Err(Refusal::validation(format!("Max bound, {max}, must be greater than or equal to min bound, {min}")));
     }

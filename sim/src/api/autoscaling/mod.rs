@@ -4,7 +4,9 @@ mod activities;
 mod attach;
 mod groups;
 mod instances;
+mod policies;
 mod processes;
+mod schedules;
 mod show;
 mod source;
 mod tags;
@@ -29,6 +31,14 @@ pub fn handler(operation: &str) -> Option<Handler> {
         "DetachLoadBalancerTargetGroups" => Write(attach::detach),
         "DescribeLoadBalancerTargetGroups" => Read(attach::describe),
         "DescribeScalingActivities" => Read(activities::describe),
+        "PutScalingPolicy" => Write(policies::put),
+        "DescribePolicies" => Read(policies::describe),
+        "DeletePolicy" => Write(policies::delete),
+        "PutScheduledUpdateGroupAction" => Write(schedules::put),
+        "BatchPutScheduledUpdateGroupAction" => Write(schedules::put_batch),
+        "DescribeScheduledActions" => Read(schedules::describe),
+        "DeleteScheduledAction" => Write(schedules::delete),
+        "BatchDeleteScheduledAction" => Write(schedules::delete_batch),
         "SetInstanceProtection" => Write(instances::protect),
         "TerminateInstanceInAutoScalingGroup" => Write(instances::terminate),
         "SuspendProcesses" => Write(processes::suspend),

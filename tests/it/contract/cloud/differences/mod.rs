@@ -2,6 +2,7 @@
 
 mod groups;
 mod rules;
+mod scaling;
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -45,7 +46,7 @@ macro_rules! probe {
 pub(crate) use probe;
 
 fn all() -> impl Iterator<Item = &'static Difference> {
-    rules::DIFFERENCES.iter().chain(groups::DIFFERENCES)
+    rules::DIFFERENCES.iter().chain(groups::DIFFERENCES).chain(scaling::DIFFERENCES)
 }
 
 /// Probes every difference on one stand-in.
