@@ -18,6 +18,8 @@ pub enum Action {
     UnpinBlue,
     /// Green's group, at the planned size, in its slot.
     CreateGreen,
+    /// Green's minimum is raised to blue's present size, and its size with it.
+    GrowGreen { size: u32 },
     /// Green's minimum becomes the declared one.
     ReleaseGreen,
     /// One overlay a route (indices into the plan), at weight 0 and never at another.
@@ -44,6 +46,7 @@ impl Action {
             Self::PinBlue => "pin_blue",
             Self::UnpinBlue => "unpin_blue",
             Self::CreateGreen => "create_green",
+            Self::GrowGreen { .. } => "grow_green",
             Self::ReleaseGreen => "release_green",
             Self::OpenOverlays { .. } => "open_overlays",
             Self::SetWeight { .. } => "set_weight",

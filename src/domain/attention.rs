@@ -113,11 +113,23 @@ fn edited(d: &Deployment, o: &Observation, reached: bool) -> Option<String> {
     })
 }
 
+/// Whether green cannot grow any further after blue.
+fn outgrown(d: &Deployment, o: &Observation) -> bool {
+    health::outgrown_to(d, o).is_none() && o.green.seen().is_some_and(|green| green.servers.in_service >= green.servers.desired)
+}
+
 fn short(d: &Deployment, o: &Observation) -> Option<String> {
     match health::verdict(d, o, d.phase.wants()) {
         Verdict::Short { healthy, needed } => {
             Some(format!("{} waits: {healthy} of green's servers healthy, {needed} needed", d.phase.wants()))
         }
+        Verdict::Outgrown { healthy, needed } => outgrown(d, o).then(|| {
+            format!(
+                "{} waits: blue has grown, {needed} healthy servers of green are needed and {healthy} are there; green may have {} (server_group.max): promote is of no use, lower the weight or let blue shrink",
+                d.phase.wants(),
+                d.declaration.server_group.max
+            )
+        }),
         Verdict::NoneHealthy { needed } => Some(format!("none of green's servers is healthy, {needed} needed")),
         Verdict::Passed | Verdict::Unknown => None,
     }

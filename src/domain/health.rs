@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{deployment::Deployment, observation::Observation, time, weight::Weight};
+use super::{declaration::Capacity, deployment::Deployment, observation::Observation, time, weight::Weight};
 
 /// What the gate says of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +13,11 @@ pub enum Verdict {
     Passed,
     /// Fewer healthy servers than the weight needs: no rise.
     Short {
+        healthy: u32,
+        needed: u32,
+    },
+    /// Fewer than it needs only because blue has grown since green was made: no rise, and no failing of green's.
+    Outgrown {
         healthy: u32,
         needed: u32,
     },
@@ -54,11 +59,23 @@ pub fn verdict(d: &Deployment, o: &Observation, weight: Weight) -> Verdict {
     let (Some(needed), Some(green)) = (needed(d, o, weight), o.green.seen()) else {
         return Verdict::Unknown;
     };
+    let planned = d.plan.as_ref().map_or(needed, |plan| weight.share_of(plan.green.size).max(1));
     match green.servers.healthy {
         healthy if healthy >= needed => Verdict::Passed,
         0 => Verdict::NoneHealthy { needed },
+        healthy if healthy >= planned => Verdict::Outgrown { healthy, needed },
         healthy => Verdict::Short { healthy, needed },
     }
+}
+
+/// The minimum that green is to have because blue has grown beyond it: blue's present size, as far as the declared maximum
+/// lets it. `None` while green is large enough, its size is fixed, or either could not be seen.
+#[must_use]
+pub fn outgrown_to(d: &Deployment, o: &Observation) -> Option<u32> {
+    let (plan, green, blue) = (d.plan.as_ref()?, o.green.seen()?, o.blue.seen()?);
+    let matches_blue = plan.blue.is_some() && d.declaration.server_group.capacity == Capacity::MatchBlue;
+    let wanted = blue.servers.desired.min(d.declaration.server_group.max.max(plan.green.size));
+    (matches_blue && green.ours && !green.deleting && green.min < wanted).then_some(wanted)
 }
 
 /// For how long green has been short of servers, as far as it could be seen: unknown looks do not count.
@@ -74,7 +91,7 @@ impl ShortFor {
     #[must_use]
     pub fn after(self, verdict: Verdict, now: Timestamp) -> Self {
         match verdict {
-            Verdict::Passed => Self::default(),
+            Verdict::Passed | Verdict::Outgrown { .. } => Self::default(),
             Verdict::Unknown => Self { ms: self.ms, last: None },
             Verdict::Short { .. } | Verdict::NoneHealthy { .. } => {
                 let since = self.last.map_or(Duration::ZERO, |last| time::between(last, now));
@@ -115,6 +132,20 @@ mod tests {
             o.blue = Known::Unknown("throttled".to_owned());
             prop_assert_eq!(verdict(&d, &o, weight), if permille == 0 { Verdict::Passed } else { Verdict::Unknown });
         }
+    }
+
+    #[test]
+    fn green_is_not_blamed_for_blues_growth_and_grows_after_it_as_far_as_it_may() {
+        let d = deployment(1, Phase::Verifying);
+        let mut o = observation(&d, Weight::NONE);
+        assert_eq!((verdict(&d, &o, Weight::ALL), outgrown_to(&d, &o)), (Verdict::Passed, None));
+        seen_mut(&mut o.blue).servers = crate::domain::observation::Servers { desired: 9, in_service: 3, healthy: 3 };
+        assert_eq!(verdict(&d, &o, Weight::ALL), Verdict::Outgrown { healthy: 2, needed: 3 });
+        assert_eq!(outgrown_to(&d, &o), Some(d.declaration.server_group.max), "blue has nine");
+        seen_mut(&mut o.green).min = d.declaration.server_group.max;
+        assert_eq!(outgrown_to(&d, &o), None);
+        seen_mut(&mut o.green).servers.healthy = 1;
+        assert_eq!(verdict(&d, &o, Weight::ALL), Verdict::Short { healthy: 1, needed: 3 }, "one of its own is sick");
     }
 
     #[test]

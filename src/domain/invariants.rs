@@ -40,6 +40,7 @@ pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing
         Action::SetBase { to: Side::Blue, .. } => way_back(d),
         Action::RaiseShields { .. } => way_back(d),
         Action::DeleteRules { rules } => delete_rules(d, o, rules, timing, now),
+        Action::GrowGreen { .. } => grow(d, o),
         Action::ReleaseGreen => release(d, o),
         Action::UnpinBlue => unpin(d, o),
         Action::Detach { side } => take_down(d, o, *side, timing, false),
@@ -136,6 +137,17 @@ fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Tim
         | Phase::Cancelled
         | Phase::Failed => Err((6, "no rule is removed here")),
     }
+}
+
+/// A late one may outlive the deployment's way back, with its group, and never its `retiring`: a quiet period lies between.
+fn grow(d: &Deployment, o: &Observation) -> Verdict {
+    must(!d.intent.is_back(), 1, "it is to go back")?;
+    must(
+        matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }),
+        6,
+        "green grows on its way only",
+    )?;
+    must(o.green.seen().is_some_and(|green| green.ours), 9, "the group is not ours, or unknown")
 }
 
 fn release(d: &Deployment, o: &Observation) -> Verdict {
@@ -236,6 +248,7 @@ mod tests {
                 Action::PinBlue,
                 Action::UnpinBlue,
                 Action::CreateGreen,
+                Action::GrowGreen { size: 3 },
                 Action::ReleaseGreen,
                 Action::OpenOverlays { routes: vec![0] },
                 weight(&d, Weight::NONE),

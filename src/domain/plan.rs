@@ -226,6 +226,16 @@ fn size_of_green(
         ));
         return None;
     }
+    if let Some(blue) = blue.as_ref().filter(|blue| blue.size > size) {
+        faults.push(FieldFault::new(
+            "/server_group/capacity",
+            format!(
+                "the new group would have {size} servers and {} has {}: it could never have as many healthy ones as all traffic needs; use \"match_blue\" or a larger number",
+                blue.group, blue.size
+            ),
+        ));
+        return None;
+    }
     Some((blue, size))
 }
 
@@ -303,6 +313,10 @@ mod tests {
         assert_eq!((plan.green.size, plan.green.slot.as_str()), (3, "slot-b"));
         assert_eq!(plan.blue.map(|blue| (blue.size, blue.min, blue.protected)), Some((3, 1, false)));
         assert_eq!(faults(|survey| survey.blue.as_mut().unwrap().size = 5), ["/server_group/capacity"], "more than max");
+        let mut fixed = deployment.clone();
+        fixed.declaration.server_group.capacity = Capacity::Fixed(2);
+        let refused = make(&Inputs::of(&fixed), &survey).unwrap_err();
+        assert!(refused[0].detail.contains("2 servers and old has 3"), "{refused:?}");
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl GroupChanges<'_> {
         self.update(&blue.group, Some(blue.min), protection).await
     }
 
+    /// AWS raises a group's size to a new minimum above it; a size of its own would undo what a scaling policy has added.
+    pub(super) async fn grow(self, green: &GreenPlan, size: u32) -> Result<(), Fault> {
+        self.update(&green.group, Some(size), None).await
+    }
+
     pub(super) async fn release(self, green: &GreenPlan) -> Result<(), Fault> {
         self.update(&green.group, Some(self.d.declaration.server_group.min), None).await
     }

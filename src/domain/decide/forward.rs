@@ -123,7 +123,7 @@ fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -
             "health: {healthy} of green's servers healthy, {needed} needed, for {}",
             time::show_duration(timing.health_patience)
         )),
-        Verdict::Passed | Verdict::Unknown | Verdict::Short { .. } => None,
+        Verdict::Passed | Verdict::Unknown | Verdict::Short { .. } | Verdict::Outgrown { .. } => None,
     };
     if let Some(reason) = failed {
         return Some(Decision::advance(d.turning_back(Trigger::Gate, Some(reason), now)));
@@ -157,6 +157,10 @@ fn bring_about(
     let elsewhere = pick(&|forward| forward == Forward::Elsewhere);
     if below.is_empty() && elsewhere.is_empty() {
         return None;
+    }
+    // Blue may have grown since green was made: what is to take its traffic has to be as large first.
+    if let Some(size) = health::outgrown_to(d, o) {
+        return Some(Decision::Act(Action::GrowGreen { size }));
     }
     if seen_at.is_some() || !elsewhere.is_empty() || !may_rise(d, o, weight) {
         // Seen once and lower now: somebody's doing, and never "repaired" toward green.

@@ -11,7 +11,7 @@ use crate::domain::{
     deployment::{Deployment, Trigger},
     invariants,
     looks::Looks,
-    observation::{Forward, Known, Observation},
+    observation::{Forward, Known, Observation, Servers},
     phase::{BackAs, Phase},
     sample::{at, deployment, observation, percent, route_mut, seen_mut, shield},
     timing::Timing,
@@ -66,6 +66,28 @@ fn weight_rises_only_where_the_slot_holds_our_own_group_and_nothing_else() {
         let mut o = o.clone();
         change(&mut o);
         assert_eq!(action(decided(&d, &o, at(1))), None, "change {i}");
+    }
+}
+
+#[test]
+fn green_grows_after_blue_before_it_is_given_more() {
+    let d = deployment(1, shifting(percent(50)));
+    let mut o = observation(&d, Weight::NONE);
+    seen_mut(&mut o.blue).servers = Servers { desired: 4, in_service: 4, healthy: 4 };
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::GrowGreen { size: 4 }));
+    let green = seen_mut(&mut o.green);
+    (green.min, green.servers.desired) = (4, 4);
+    let rise = Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: percent(50) };
+    assert_eq!(action(decided(&d, &o, at(1))), Some(rise), "two healthy servers are half of blue's four");
+
+    // Blue has grown while half of its traffic is on green: no failing of green's, and no next rise.
+    let d =
+        deployment(1, Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: Some(at(0)) });
+    let mut o = observation(&d, percent(50));
+    seen_mut(&mut o.blue).servers = Servers { desired: 8, in_service: 8, healthy: 8 };
+    for second in [0, 300, 600, 900] {
+        let found = decided(&d, &o, at(second));
+        assert!(matches!(found, Decision::Wait { .. }), "{found:?}");
     }
 }
 

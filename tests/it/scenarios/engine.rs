@@ -64,6 +64,20 @@ async fn a_deployment_moves_all_traffic_in_stages_and_leaves_one_group() {
 }
 
 #[tokio::test]
+async fn green_follows_a_blue_that_grows_and_never_has_more_traffic_than_servers_for_it() {
+    let house = House::new(declaration(&STAGES), at_once()).await;
+    let id = house.deploy("ami-0bb2").await;
+    let at_a_quarter = |d: &Deployment| matches!(d.phase, Phase::Shifting { stage: 1, seen_at: Some(_), .. });
+    house.until(id, "a quarter", at_a_quarter).await;
+    house.cloud.world().scale("web-old", 6);
+    let d = house.until(id, "the end", ended).await;
+    assert_eq!(d.status(), Status::Succeeded, "{d:#?}");
+    let world = house.cloud.world();
+    assert_eq!(world.changes.iter().filter(|change| *change == "grow_green").count(), 1, "{:?}", world.changes);
+    assert_eq!(d.seen.green.map(|servers| servers.desired), Some(6));
+}
+
+#[tokio::test]
 async fn the_next_deployment_takes_the_other_slot_back() {
     let house = House::new(declaration(&[1000]), at_once()).await;
     let first = house.deploy("ami-0bb2").await;

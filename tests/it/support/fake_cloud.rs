@@ -110,6 +110,12 @@ impl World {
     }
 
     /// Minimum and protection of a group.
+    /// A scaling policy of the group adds servers.
+    pub fn scale(&mut self, group: &str, size: u32) {
+        let found = self.groups.get_mut(&GroupName::new(group)).unwrap();
+        (found.size, found.healthy) = (size, size);
+    }
+
     pub fn pin(&self, group: &str) -> Option<(u32, bool)> {
         self.groups.get(&GroupName::new(group)).map(|group| (group.min, group.protected))
     }
@@ -245,13 +251,6 @@ impl World {
 
     fn apply(&mut self, d: &Deployment, action: &Action) {
         let plan = d.plan.clone();
-        let group = |side: Side| -> Option<GroupName> {
-            let plan = plan.as_ref()?;
-            match side {
-                Side::Blue => plan.blue.as_ref().map(|blue| blue.group.clone()),
-                Side::Green => Some(plan.green.group.clone()),
-            }
-        };
         match action {
             Action::DeleteRules { rules } => self.rules.retain(|name, _| !rules.contains(name)),
             Action::OpenOverlays { routes } => self.raise(d, routes, Role::Overlay),
@@ -284,26 +283,46 @@ impl World {
                 };
                 self.groups.entry(green.group.clone()).or_insert(made);
             }
-            Action::PinBlue | Action::UnpinBlue | Action::ReleaseGreen | Action::Detach { .. } | Action::DeleteGroup { .. } => {
-                let side = match action {
-                    Action::Detach { side } | Action::DeleteGroup { side } => *side,
-                    Action::ReleaseGreen => Side::Green,
-                    _ => Side::Blue,
-                };
-                let Some(name) = group(side) else { return };
-                if matches!(action, Action::DeleteGroup { .. }) {
-                    self.groups.remove(&name);
-                    return;
-                }
-                let Some(found) = self.groups.get_mut(&name) else { return };
-                let pin = plan.as_ref().and_then(|plan| plan.blue.as_ref());
-                match (action, pin) {
-                    (Action::PinBlue, Some(pin)) => (found.min, found.protected) = (pin.size, true),
-                    (Action::UnpinBlue, Some(pin)) => (found.min, found.protected) = (pin.min, pin.protected),
-                    (Action::ReleaseGreen, _) => found.min = d.declaration.server_group.min,
-                    _ => found.attached = false,
-                }
+            Action::PinBlue
+            | Action::UnpinBlue
+            | Action::GrowGreen { .. }
+            | Action::ReleaseGreen
+            | Action::Detach { .. }
+            | Action::DeleteGroup { .. } => self.change_group(d, action),
+        }
+    }
+
+    fn change_group(&mut self, d: &Deployment, action: &Action) {
+        let plan = d.plan.clone();
+        let group = |side: Side| -> Option<GroupName> {
+            let plan = plan.as_ref()?;
+            match side {
+                Side::Blue => plan.blue.as_ref().map(|blue| blue.group.clone()),
+                Side::Green => Some(plan.green.group.clone()),
             }
+        };
+        let side = match action {
+            Action::Detach { side } | Action::DeleteGroup { side } => *side,
+            Action::GrowGreen { .. } | Action::ReleaseGreen => Side::Green,
+            _ => Side::Blue,
+        };
+        let Some(name) = group(side) else { return };
+        if matches!(action, Action::DeleteGroup { .. }) {
+            self.groups.remove(&name);
+            return;
+        }
+        let Some(found) = self.groups.get_mut(&name) else { return };
+        let pin = plan.as_ref().and_then(|plan| plan.blue.as_ref());
+        match (action, pin) {
+            (Action::PinBlue, Some(pin)) => (found.min, found.protected) = (pin.size, true),
+            (Action::UnpinBlue, Some(pin)) => (found.min, found.protected) = (pin.min, pin.protected),
+            (Action::GrowGreen { size }, _) => {
+                found.min = *size;
+                found.size = found.size.max(*size);
+                found.healthy = found.size;
+            }
+            (Action::ReleaseGreen, _) => found.min = d.declaration.server_group.min,
+            _ => found.attached = false,
         }
     }
 }

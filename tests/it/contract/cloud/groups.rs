@@ -41,6 +41,10 @@ async fn a_group_comes_up_in_its_slot_and_goes_again(world: &World) {
     let up = eventually("green is healthy", async || green(&house, &d).await.filter(|group| group.servers.healthy == 2)).await;
     assert_eq!((up.servers.desired, up.servers.in_service, up.min), (2, 2, 2));
     assert!(up.ours && up.attached && !up.deleting && !up.protected);
+    house.apply(&d, &Change::GrowGreen { size: 3 }).await.unwrap();
+    let grown = async || green(&house, &d).await.filter(|group| group.servers.healthy == 3);
+    let grown = eventually("green has grown with its minimum", grown).await;
+    assert_eq!((grown.servers.desired, grown.min), (3, 3));
     house.apply(&d, &Change::ReleaseGreen).await.unwrap();
     assert_eq!(green(&house, &d).await.map(|group| group.min), Some(1));
     assert_tags(world, "updown-prod-v001", &d.id.to_string()).await;
