@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::bootstrap;
 use crate::{
-    cloud::aws::AwsCloud,
+    cloud::aws::{AwsCloud, Budget},
     config::Config,
     engine::{
         api::Api,
@@ -125,9 +125,11 @@ async fn work(
 ) -> Result<(), Failed> {
     let (store, settings) = (&base.store, config.engine);
     let installation = store.installation().await?.to_string();
-    // Two ways into AWS, each with its own connections: a rollback never waits for one that forward work holds.
-    let forward = Arc::new(AwsCloud::new(&config.aws, installation.clone()).await);
-    let back = Arc::new(AwsCloud::new(&config.aws, installation).await);
+    // Two ways into AWS, each with its own connections: a rollback never waits for one that forward work holds. What AWS
+    // grants is the account's, so they share one budget.
+    let budget = Arc::new(Budget::new(config.aws.budget));
+    let forward = Arc::new(AwsCloud::new(&config.aws, installation.clone(), &budget).await);
+    let back = Arc::new(AwsCloud::new(&config.aws, installation, &budget).await.for_rollbacks());
     let (bundles, pulse) = (Arc::<Bundles>::default(), Arc::<Pulse>::default());
     let holder = state.holder().clone();
 

@@ -15,7 +15,7 @@ use std::{
 use secrecy::SecretString;
 
 use crate::{
-    cloud::aws::AwsSettings,
+    cloud::aws::{AwsSettings, BudgetSettings, Grant},
     domain::{time::show_duration, timing::Timing},
     engine::settings::EngineSettings,
     store::StoreSettings,
@@ -150,6 +150,7 @@ impl Config {
                 connect_timeout: from.duration("aws.connect_timeout", ms(100)..=secs(30)),
                 look_timeout: engine.look_timeout.max(engine.survey_timeout),
                 change_timeout: engine.act_timeout,
+                budget: budget(from),
             },
             engine,
             log: Log {
@@ -232,6 +233,22 @@ fn engine(from: &mut Reader) -> EngineSettings {
         from.wrong("engine.lease", "must be at least twice engine.lease_margin: calls are made in what is left");
     }
     engine
+}
+
+fn budget(from: &mut Reader) -> BudgetSettings {
+    let mut grant = |class: &str| {
+        let key = |name: &str| format!("aws.budget.{class}.{name}");
+        let grant = Grant {
+            size: from.number(&key("size"), 2..=100_000),
+            per_second: from.number(&key("per_second"), 1..=100_000),
+            reserve: from.number(&key("reserve"), 1..=99_999),
+        };
+        if from.is_sound() && grant.reserve >= grant.size {
+            from.wrong(&key("reserve"), "must be smaller than size: forward work would stand still");
+        }
+        grant
+    };
+    BudgetSettings { elb_changes: grant("elb_changes"), elb_looks: grant("elb_looks"), auto_scaling: grant("auto_scaling") }
 }
 
 const fn ms(milliseconds: u64) -> Duration {

@@ -1,6 +1,6 @@
 //! What may be done to the world. Every action is idempotent and names only what the plan or the record named.
 
-use super::{ids::RuleRef, weight::Weight};
+use super::{ids::RuleRef, phase::Phase, weight::Weight};
 
 /// Blue or green.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,24 @@ pub enum Action {
 }
 
 impl Action {
+    /// Whether, in `phase`, somebody's traffic to green ends by it: nothing else may go before it.
+    #[must_use]
+    pub fn is_the_way_back(&self, phase: &Phase) -> bool {
+        match self {
+            Self::RaiseShields { .. } | Self::SetBase { to: Side::Blue, .. } => true,
+            Self::DeleteRules { .. } => matches!(phase, Phase::RollingBack { .. }),
+            Self::SetBase { to: Side::Green, .. }
+            | Self::PinBlue
+            | Self::UnpinBlue
+            | Self::CreateGreen
+            | Self::ReleaseGreen
+            | Self::OpenOverlays { .. }
+            | Self::SetWeight { .. }
+            | Self::Detach { .. }
+            | Self::DeleteGroup { .. } => false,
+        }
+    }
+
     /// Its name in logs, events and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {

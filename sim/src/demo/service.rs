@@ -29,6 +29,12 @@ quiet_period = "6s"
 look_every = "250ms"
 watch_every = "500ms"
 absence_spread = "500ms"
+
+# Looked at as much faster, it is asked as much more; the pocket region of the demo has no limits.
+[aws.budget]
+elb_changes = { size = 200, per_second = 30 }
+elb_looks = { size = 400, per_second = 100 }
+auto_scaling = { size = 100, per_second = 50 }
 "#;
 
 /// A running `cutover serve`.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AwsCloud, fault, group_changes, rule_changes, shape};
+use super::{AwsCloud, budget::Lane, fault, group_changes, rule_changes, shape};
 use crate::{
     domain::{
         action::{Action, Side},
@@ -17,6 +17,8 @@ impl AwsCloud {
     /// Makes the change that `action` names.
     pub(super) async fn act(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {
         let clients = self.clients(shape::region(&d.declaration));
+        // Also what goes back by itself, without the lane, is a rollback.
+        let clients = if action.is_the_way_back(&d.phase) { clients.on(Lane::Rollback) } else { clients };
         let rules = rule_changes::RuleChanges { cloud: self, clients: &clients, d, deadline };
         let groups = group_changes::GroupChanges { cloud: self, clients: &clients, d, deadline };
         if let Action::DeleteRules { rules: named } = action {

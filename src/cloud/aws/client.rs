@@ -18,9 +18,10 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures::future::BoxFuture;
 
 use super::{
+    budget::{Budget, BudgetSettings, Lane, Scope},
     clock::ClockLead,
-    fault,
     fence::{Fence, SendBefore},
+    gate::Gate,
     looks::Looks,
     operation::Operation,
 };
@@ -40,6 +41,8 @@ pub struct AwsSettings {
     pub look_timeout: Duration,
     /// For the answer to a change; half a signature's life at the very most.
     pub change_timeout: Duration,
+    /// What may be asked of each account and region.
+    pub budget: BudgetSettings,
 }
 
 impl Default for AwsSettings {
@@ -49,6 +52,7 @@ impl Default for AwsSettings {
             connect_timeout: Duration::from_secs(1),
             look_timeout: Duration::from_secs(5),
             change_timeout: Duration::from_secs(2),
+            budget: BudgetSettings::default(),
         }
     }
 }
@@ -66,8 +70,11 @@ pub(super) async fn load(settings: &AwsSettings) -> SdkConfig {
 pub(super) struct Clients {
     pub(super) elb: elb::Client,
     pub(super) autoscaling: autoscaling::Client,
-    pub(super) looks: Arc<Looks>,
+    /// Apart: whoever goes back boards no call that waits for a token of forward work's.
+    forward_looks: Arc<Looks>,
+    rollback_looks: Arc<Looks>,
     limits: Limits,
+    gate: Gate,
 }
 
 /// How long calls may take.
@@ -83,12 +90,13 @@ pub(super) struct Regions {
     config: SdkConfig,
     limits: Limits,
     clock: Arc<ClockLead>,
+    budget: Arc<Budget>,
     clients: Mutex<BTreeMap<String, Clients>>,
 }
 
 impl Regions {
     /// `config` gives the endpoint and the credentials; how calls are made is decided here.
-    pub(super) fn new(config: &SdkConfig, settings: &AwsSettings, clock: Arc<ClockLead>) -> Self {
+    pub(super) fn new(config: &SdkConfig, settings: &AwsSettings, clock: Arc<ClockLead>, budget: Arc<Budget>) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build();
         // Stands in the user agent, and so in the account's CloudTrail: who changed the rule.
         let name = config.app_name().cloned().or_else(|| AppName::new("cutover").ok());
@@ -96,7 +104,7 @@ impl Regions {
         config.set_app_name(name);
         let config = config.build();
         let limits = Limits { look: settings.look_timeout, change: settings.change_timeout };
-        Self { config, limits, clock, clients: Mutex::new(BTreeMap::new()) }
+        Self { config, limits, clock, budget, clients: Mutex::new(BTreeMap::new()) }
     }
 
     pub(super) fn of(&self, region: &str) -> Clients {
@@ -114,6 +122,7 @@ impl Regions {
     }
 
     fn make(&self, region: &str) -> Clients {
+        let tokens = self.budget.of(&Scope::new(None, region));
         let region = Some(Region::new(region.to_owned()));
         let fence = || Fence { clock: Arc::clone(&self.clock) };
         let elb = elb::config::Builder::from(&self.config).region(region.clone()).interceptor(fence()).build();
@@ -121,16 +130,31 @@ impl Regions {
         Clients {
             elb: elb::Client::from_conf(elb),
             autoscaling: autoscaling::Client::from_conf(autoscaling),
-            looks: Arc::default(),
+            forward_looks: Arc::default(),
+            rollback_looks: Arc::default(),
             limits: self.limits,
+            gate: Gate { tokens, lane: Lane::Forward },
         }
     }
 }
 
 impl Clients {
+    pub(super) fn looks(&self) -> &Looks {
+        match self.gate.lane {
+            Lane::Forward => &self.forward_looks,
+            Lane::Rollback => &self.rollback_looks,
+        }
+    }
+
     /// By when a look that begins now has its answer, or never.
     pub(super) fn latest_answer(&self) -> Instant {
         Instant::now() + self.limits.look
+    }
+
+    /// The same, drawing on the budget as `lane` may.
+    pub(super) fn on(mut self, lane: Lane) -> Self {
+        self.gate.lane = lane;
+        self
     }
 
     /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.
@@ -144,7 +168,7 @@ impl Clients {
         T: 'c,
         E: ProvideErrorMetadata + Error + 'static,
     {
-        Box::pin(within(operation, self.limits.look, deadline, call))
+        Box::pin(self.gate.clone().pass(operation, self.limits.look, deadline, call))
     }
 
     /// Changes, once. The call that `call` makes must be given the `SendBefore`: without it the fence lets nothing through.
@@ -159,26 +183,7 @@ impl Clients {
         E: ProvideErrorMetadata + Error + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
     {
-        Box::pin(within(operation, self.limits.change, deadline, call(SendBefore(deadline))))
-    }
-}
-
-async fn within<T, E>(
-    operation: Operation,
-    limit: Duration,
-    deadline: Instant,
-    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Result<T, Fault>
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
-    if limit.is_zero() {
-        return Err(fault::not_sent(operation));
-    }
-    match tokio::time::timeout(limit, call).await {
-        Ok(answer) => answer.map_err(|error| fault::of(operation, &error)),
-        Err(_) => Err(fault::late(operation, limit)),
+        Box::pin(self.gate.clone().pass(operation, self.limits.change, deadline, call(SendBefore(deadline))))
     }
 }
 
@@ -194,11 +199,12 @@ mod tests {
     use crate::engine::ports::FaultKind;
 
     fn clients(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Clients {
+        let budget = Arc::new(Budget::new(BudgetSettings::default()));
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(credentials));
-        Regions::new(&config.build(), &AwsSettings::default(), Arc::default()).of("eu-west-1")
+        Regions::new(&config.build(), &AwsSettings::default(), Arc::default(), budget).of("eu-west-1")
     }
 
     fn somebody() -> Credentials {

@@ -47,6 +47,12 @@ pub(super) fn not_sent(operation: Operation) -> Fault {
     Fault { kind: FaultKind::NotSent, operation: operation.name(), code: None, message: NotSent.to_string(), request_id: None }
 }
 
+/// A call that was not made, because the request budget had no token for it in time.
+pub(super) fn no_token(operation: Operation, after: Duration) -> Fault {
+    let message = format!("not sent: the request budget had no token for it within {} ms", after.as_millis());
+    Fault { kind: FaultKind::Throttled, operation: operation.name(), code: None, message, request_id: None }
+}
+
 /// An answer that lacks what AWS always gives.
 pub(super) fn incomplete(operation: Operation, what: &'static str) -> Fault {
     Fault {

@@ -69,7 +69,7 @@ impl Clients {
             }
             .boxed()
         };
-        self.looks.groups.get(&names, when.since, when.deadline, fetch).await
+        self.looks().groups.get(&names, when.since, when.deadline, fetch).await
     }
 
     /// A listener's rules with whose they are, by number, the default rule last.
@@ -92,7 +92,7 @@ impl Clients {
             }
             .boxed()
         };
-        let mut seen = self.looks.rules.get(std::slice::from_ref(listener), when.since, when.deadline, fetch).await?;
+        let mut seen = self.looks().rules.get(std::slice::from_ref(listener), when.since, when.deadline, fetch).await?;
         Ok(seen.remove(listener).unwrap_or_default())
     }
 }

@@ -1,10 +1,11 @@
 //! AWS: listener rules of Application Load Balancers (ELBv2) and Auto Scaling groups, nothing else.
 //!
 //! One `AwsCloud` is one way in, with connections of its own. Two are made: one for forward work, one for the rollback
-//! lane, so that a rollback never waits for a connection that forward work holds.
+//! lane, so that a rollback never waits for a connection that forward work holds. They share one `Budget` of requests.
 
 mod apply;
 mod arn;
+mod budget;
 mod client;
 mod clock;
 mod conditions;
@@ -13,6 +14,7 @@ mod fence;
 mod form;
 #[cfg(test)]
 mod form_tests;
+mod gate;
 mod gather;
 mod group_changes;
 mod groups;
@@ -34,12 +36,16 @@ use std::{
 
 use aws_config::SdkConfig;
 
-pub use self::client::AwsSettings;
 use self::{
+    budget::Lane,
     client::{Clients, Regions},
     clock::ClockLead,
     operation::Operation,
     rules::Marks,
+};
+pub use self::{
+    budget::{Budget, BudgetSettings, Grant},
+    client::AwsSettings,
 };
 use crate::{
     domain::{
@@ -65,23 +71,30 @@ pub struct AwsCloud {
     marks: Arc<Marks>,
     /// Which installation of Cutover this is: it stands in every tag, and rules of others are left alone.
     installation: String,
+    lane: Lane,
 }
 
 impl AwsCloud {
-    /// By the SDK's configuration from environment and profile. Makes no connection.
-    pub async fn new(settings: &AwsSettings, installation: impl Into<String>) -> Self {
-        Self::with(&client::load(settings).await, settings, installation)
+    /// For forward work, by the SDK's configuration from environment and profile. Makes no connection.
+    pub async fn new(settings: &AwsSettings, installation: impl Into<String>, budget: &Arc<Budget>) -> Self {
+        Self::with(&client::load(settings).await, settings, installation, budget)
     }
 
     /// By a configuration at hand, of which the endpoint and the credentials count.
-    pub fn with(config: &SdkConfig, settings: &AwsSettings, installation: impl Into<String>) -> Self {
+    pub fn with(config: &SdkConfig, settings: &AwsSettings, installation: impl Into<String>, budget: &Arc<Budget>) -> Self {
         let clock = Arc::new(ClockLead::default());
-        let regions = Regions::new(config, settings, Arc::clone(&clock));
-        Self { regions, clock, marks: Arc::default(), installation: installation.into() }
+        let regions = Regions::new(config, settings, Arc::clone(&clock), Arc::clone(budget));
+        Self { regions, clock, marks: Arc::default(), installation: installation.into(), lane: Lane::Forward }
+    }
+
+    /// The same for the rollback lane: its calls draw on the whole budget.
+    #[must_use]
+    pub fn for_rollbacks(self) -> Self {
+        Self { lane: Lane::Rollback, ..self }
     }
 
     fn clients(&self, region: &str) -> Clients {
-        self.regions.of(region)
+        self.regions.of(region).on(self.lane)
     }
 }
 
@@ -103,9 +116,11 @@ impl Cloud for AwsCloud {
         observe::observe(self, d, recency, deadline).await
     }
 
-    /// Calls of the cheapest kind, side by side. Idle connections close after a minute and a half.
+    /// Calls of the cheapest kind, side by side. Idle connections close after a minute and a half. Not urgent: whoever needs
+    /// the connections needs the tokens too.
     async fn warm(&self, d: &Deployment) {
-        let (clients, deadline) = (self.clients(shape::region(&d.declaration)), Instant::now() + WARM_TIMEOUT);
+        let clients = self.clients(shape::region(&d.declaration)).on(Lane::Forward);
+        let deadline = Instant::now() + WARM_TIMEOUT;
         let calls = d.declaration.routes.iter().take(ROUTES_MAX).map(|_| {
             let call = clients.elb.describe_account_limits().page_size(1);
             clients.look(Operation::DescribeAccountLimits, deadline, call.send())

@@ -10,6 +10,7 @@ use futures::future::{join, join_all, join3};
 
 use super::{
     AwsCloud, arn,
+    budget::Lane,
     client::Clients,
     groups::{self, SeenGroup, Targets},
     looks::When,
@@ -52,6 +53,9 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
         }
         (phase, Some(plan)) if !phase.is_terminal() => {
             let clients = cloud.clients(shape::region(&d.declaration));
+            // Until green's traffic was seen to end, each step back hangs on a look.
+            let going_back = d.going_back.as_ref().is_some_and(|back| back.observed_at.is_none());
+            let clients = if going_back { clients.on(Lane::Rollback) } else { clients };
             Look { cloud, clients: &clients, d, plan, recency, when: When::new(recency, deadline) }.at_all(&mut seen).await;
         }
         // Ended, or on its way back before anything was planned: there is nothing to see.

@@ -11,6 +11,15 @@ enum Service {
     AutoScaling,
 }
 
+/// Calls that draw on one bucket of AWS's, per account and region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    ElbChanges,
+    ElbLooks,
+    /// Looks and changes together.
+    AutoScaling,
+}
+
 /// What a call does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -68,6 +77,15 @@ impl Operation {
     /// Whether it only looks: it may be sent without a deadline to be sent before.
     pub(super) const fn only_looks(self) -> bool {
         matches!(self.row().1, Kind::Look)
+    }
+
+    /// The bucket that it draws on.
+    pub(super) const fn class(self) -> Class {
+        match self.row() {
+            (Service::Elb, Kind::Change) => Class::ElbChanges,
+            (Service::Elb, Kind::Look) => Class::ElbLooks,
+            (Service::AutoScaling, _) => Class::AutoScaling,
+        }
     }
 }
 

@@ -29,6 +29,12 @@ absence_spread = "100ms"
 look_every = "100ms"
 watch_every = "100ms"
 
+# The region has no limits unless a story sets them, and is looked at as much faster as its clocks run.
+[aws.budget]
+elb_changes = { size = 1000, per_second = 1000 }
+elb_looks = { size = 1000, per_second = 1000 }
+auto_scaling = { size = 1000, per_second = 1000 }
+
 [log]
 format = "text"
 "#;

@@ -4,6 +4,7 @@
 //! differ, `differences` says so, and which one is like AWS: `docs/emulators.md` is that table.
 
 mod bases;
+mod budget;
 mod differences;
 mod groups;
 mod hazards;

@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,8 +12,10 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_elasticloadbalancingv2 as elb;
-use cutover::cloud::aws::{AwsCloud, AwsSettings};
+use cutover::cloud::aws::{AwsCloud, AwsSettings, Budget};
 use cutover_sim::{Sim, options::Options, scenario::Stage};
+
+use crate::support::region::no_limits;
 
 /// Everything happens in this region.
 pub const REGION: &str = "eu-west-1";
@@ -122,16 +125,19 @@ impl World {
         self.cloud_of(INSTALLATION)
     }
 
-    pub fn cloud_of(&self, installation: &str) -> AwsCloud {
-        // A busy machine is no fault: what is timed is tested elsewhere.
-        let settings = AwsSettings {
-            look_timeout: PATIENCE,
-            change_timeout: PATIENCE,
-            connect_timeout: PATIENCE,
-            ..AwsSettings::default()
-        };
-        AwsCloud::with(&self.config, &settings, installation)
+    /// One that draws on this budget.
+    pub fn cloud_on(&self, budget: &Arc<Budget>) -> AwsCloud {
+        AwsCloud::with(&self.config, &patient(), INSTALLATION, budget)
     }
+
+    pub fn cloud_of(&self, installation: &str) -> AwsCloud {
+        AwsCloud::with(&self.config, &patient(), installation, &no_limits())
+    }
+}
+
+/// A busy machine is no fault: what is timed is tested elsewhere.
+fn patient() -> AwsSettings {
+    AwsSettings { look_timeout: PATIENCE, change_timeout: PATIENCE, connect_timeout: PATIENCE, ..AwsSettings::default() }
 }
 
 fn config(endpoint: &str) -> SdkConfig {

@@ -1,0 +1,307 @@
+//! The request budget: what this process may still ask of AWS, per account, region and class of calls.
+//!
+//! AWS throttles an account as a whole, so a poll too many is a rollback refused. Every call takes a token before it is signed;
+//! all ways into AWS of one process share the buckets. Waiting is fair within a lane and ends at the caller's deadline: what got
+//! no token was not sent.
+
+mod bucket;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::{
+    sync,
+    time::{self, timeout_at},
+};
+
+use bucket::Bucket;
+pub use bucket::Grant;
+pub(super) use bucket::Lane;
+
+use super::operation::Class;
+
+/// Accounts and regions that are kept count of; beyond, one is forgotten, and starts with full buckets when it is met again.
+const SCOPES_MAX: usize = 200;
+/// Calls that wait in one line; beyond, none is sent.
+const LINE_MAX: usize = 10_000;
+
+/// What AWS grants, per account and region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetSettings {
+    pub elb_changes: Grant,
+    pub elb_looks: Grant,
+    /// Looks and changes together.
+    pub auto_scaling: Grant,
+}
+
+impl Default for BudgetSettings {
+    /// ELBv2 as AWS publishes it; Auto Scaling is not published: assumed.
+    fn default() -> Self {
+        Self {
+            elb_changes: Grant { size: 20, per_second: 3, reserve: 10 },
+            elb_looks: Grant { size: 40, per_second: 10, reserve: 10 },
+            auto_scaling: Grant { size: 10, per_second: 5, reserve: 2 },
+        }
+    }
+}
+
+/// Whose buckets, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Scope {
+    /// The account of the role that is assumed; `own` with the process's own credentials, whose account is never asked for.
+    pub(super) account: String,
+    pub(super) region: String,
+}
+
+impl Scope {
+    pub(super) fn new(role_arn: Option<&str>, region: &str) -> Self {
+        let account = role_arn.map(|arn| arn.split(':').nth(4).filter(|account| !account.is_empty()).unwrap_or(arn));
+        Self { account: account.unwrap_or("own").to_owned(), region: region.to_owned() }
+    }
+}
+
+/// The buckets of one process, shared by every way into AWS that it has.
+#[derive(Debug)]
+pub struct Budget {
+    settings: BudgetSettings,
+    scopes: Mutex<Scopes>,
+}
+
+#[derive(Debug)]
+struct Scopes {
+    replicas: u32,
+    known: BTreeMap<Scope, Arc<Tokens>>,
+}
+
+impl Budget {
+    #[must_use]
+    pub fn new(settings: BudgetSettings) -> Self {
+        Self { settings, scopes: Mutex::new(Scopes { replicas: 1, known: BTreeMap::new() }) }
+    }
+
+    /// So many replicas are alive, this one included: they divide what forward work may take, and only that.
+    pub fn share(&self, replicas: u32) {
+        let mut scopes = self.lock();
+        scopes.replicas = replicas;
+        for tokens in scopes.known.values() {
+            tokens.each().into_iter().for_each(|(_, line)| line.bucket().share(replicas, now()));
+        }
+    }
+
+    /// The buckets of an account and region.
+    pub(super) fn of(&self, scope: &Scope) -> Arc<Tokens> {
+        let mut scopes = self.lock();
+        if let Some(tokens) = scopes.known.get(scope) {
+            return Arc::clone(tokens);
+        }
+        if scopes.known.len() >= SCOPES_MAX {
+            scopes.known.pop_first();
+        }
+        let tokens = Arc::new(Tokens::full(&self.settings, scopes.replicas));
+        scopes.known.insert(scope.clone(), Arc::clone(&tokens));
+        tokens
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scopes> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The buckets of one account and region.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    elb_changes: Line,
+    elb_looks: Line,
+    auto_scaling: Line,
+}
+
+impl Tokens {
+    fn full(settings: &BudgetSettings, replicas: u32) -> Self {
+        let line = |grant| Line::new(Bucket::full(grant, replicas, now()));
+        Self {
+            elb_changes: line(settings.elb_changes),
+            elb_looks: line(settings.elb_looks),
+            auto_scaling: line(settings.auto_scaling),
+        }
+    }
+
+    /// Waits for a token, until `until` at the latest.
+    pub(super) async fn take(&self, class: Class, lane: Lane, until: Instant) -> Result<(), NoToken> {
+        self.line(class).take(lane, until).await
+    }
+
+    /// AWS throttled a call of this class.
+    pub(super) fn throttled(&self, class: Class) {
+        self.line(class).bucket().throttled(now());
+    }
+
+    fn line(&self, class: Class) -> &Line {
+        match class {
+            Class::ElbChanges => &self.elb_changes,
+            Class::ElbLooks => &self.elb_looks,
+            Class::AutoScaling => &self.auto_scaling,
+        }
+    }
+
+    fn each(&self) -> [(Class, &Line); 3] {
+        [Class::ElbChanges, Class::ElbLooks, Class::AutoScaling].map(|class| (class, self.line(class)))
+    }
+}
+
+/// None came in time, or too many wait already: the call was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoToken;
+
+/// A bucket and who waits for it: one line a lane, so that neither stands behind the other.
+#[derive(Debug)]
+struct Line {
+    bucket: Mutex<Bucket>,
+    forward: Turns,
+    rollback: Turns,
+}
+
+/// First come, first served; only the first looks at the bucket.
+#[derive(Debug)]
+struct Turns {
+    /// Tokio's mutex is fair.
+    first: sync::Mutex<()>,
+    places: sync::Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { first: sync::Mutex::new(()), places: sync::Semaphore::new(LINE_MAX) }
+    }
+}
+
+impl Line {
+    fn new(bucket: Bucket) -> Self {
+        Self { bucket: Mutex::new(bucket), forward: Turns::default(), rollback: Turns::default() }
+    }
+
+    async fn take(&self, lane: Lane, until: Instant) -> Result<(), NoToken> {
+        let turns = match lane {
+            Lane::Forward => &self.forward,
+            Lane::Rollback => &self.rollback,
+        };
+        let _place = turns.places.try_acquire().map_err(|_| NoToken)?;
+        let _first = timeout_at(until.into(), turns.first.lock()).await.map_err(|_| NoToken)?;
+        loop {
+            let taken = self.bucket().take(lane, now());
+            match taken {
+                Ok(()) => return Ok(()),
+                // Told at once what waiting would not change.
+                Err(wait) if now() + wait > until => return Err(NoToken),
+                Err(wait) => time::sleep(wait).await,
+            }
+        }
+    }
+
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use futures::{
+        FutureExt,
+        future::{join_all, poll_immediate},
+    };
+
+    use super::*;
+
+    fn one_token(per_second: u32) -> Line {
+        Line::new(Bucket::full(Grant { size: 2, per_second, reserve: 1 }, 1, now()))
+    }
+
+    fn later() -> Instant {
+        now() + Duration::from_secs(3600)
+    }
+
+    #[tokio::test]
+    async fn a_rollback_goes_at_once_while_forward_work_waits() {
+        let line = one_token(1);
+        assert_eq!(line.take(Lane::Forward, later()).now_or_never(), Some(Ok(())));
+        let mut waiting: Vec<_> = (0..50).map(|_| line.take(Lane::Forward, later()).boxed()).collect();
+        for call in &mut waiting {
+            assert_eq!(poll_immediate(call).await, None);
+        }
+        assert_eq!(line.take(Lane::Rollback, later()).now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_come_in_time_is_refused_at_once() {
+        let line = one_token(1);
+        line.take(Lane::Forward, later()).await.unwrap();
+        let soon = now() + Duration::from_millis(500);
+        assert_eq!(line.take(Lane::Forward, soon).now_or_never(), Some(Err(NoToken)), "the next one comes in a second");
+        assert_eq!(line.take(Lane::Rollback, soon).now_or_never(), Some(Ok(())));
+        assert_eq!(line.take(Lane::Rollback, soon).now_or_never(), Some(Err(NoToken)));
+    }
+
+    #[tokio::test]
+    async fn who_comes_first_is_served_first_and_who_gives_up_holds_nobody_up() {
+        let (line, served) = (one_token(1000), Mutex::new(Vec::new()));
+        let turn = |n: usize| {
+            let (line, served) = (&line, &served);
+            async move {
+                line.take(Lane::Forward, later()).await.unwrap();
+                served.lock().unwrap().push(n);
+            }
+        };
+        line.take(Lane::Forward, later()).await.unwrap();
+        let mut gives_up = line.take(Lane::Forward, later()).boxed();
+        assert_eq!(poll_immediate(&mut gives_up).await, None);
+        let rest = join_all((0..20).map(turn));
+        drop(gives_up);
+        rest.await;
+        assert_eq!(*served.lock().unwrap(), (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_line_has_an_end() {
+        let line = one_token(1);
+        line.take(Lane::Forward, later()).await.unwrap();
+        let mut waiting: Vec<_> = (0..LINE_MAX).map(|_| line.take(Lane::Forward, later()).boxed()).collect();
+        for call in &mut waiting {
+            assert_eq!(poll_immediate(call).await, None);
+        }
+        // Tokio lets a task do only so much before it gives others a turn.
+        tokio::task::yield_now().await;
+        assert_eq!(line.take(Lane::Forward, later()).now_or_never(), Some(Err(NoToken)));
+        assert_eq!(line.take(Lane::Rollback, later()).now_or_never(), Some(Ok(())));
+    }
+
+    #[test]
+    fn roles_of_one_account_share_its_buckets() {
+        let scope = |role| Scope::new(role, "eu-west-1");
+        let (one, other) = ("arn:aws:iam::111122223333:role/one", "arn:aws:iam::111122223333:role/path/other");
+        assert_eq!(scope(Some(one)), scope(Some(other)));
+        assert_ne!(scope(Some(one)), scope(None));
+        let budget = Budget::new(BudgetSettings::default());
+        assert!(Arc::ptr_eq(&budget.of(&scope(Some(one))), &budget.of(&scope(Some(other)))));
+        assert!(!Arc::ptr_eq(&budget.of(&scope(None)), &budget.of(&Scope::new(None, "eu-west-2"))));
+    }
+
+    #[tokio::test]
+    async fn replicas_divide_what_forward_work_may_take() {
+        let budget = Budget::new(BudgetSettings::default());
+        let tokens = budget.of(&Scope::new(None, "eu-west-1"));
+        let taken = |tokens: &Tokens| {
+            (0..100).take_while(|_| tokens.take(Class::ElbChanges, Lane::Forward, now()).now_or_never() == Some(Ok(()))).count()
+        };
+        budget.share(2);
+        assert_eq!(taken(&tokens), 5);
+        assert_eq!(taken(&budget.of(&Scope::new(None, "eu-west-2"))), 5, "also where it was first met later");
+    }
+}

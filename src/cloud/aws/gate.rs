@@ -1,0 +1,58 @@
+//! The gate that every call passes: a token first, then it is signed and sent, its answer awaited for so long, and told.
+
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::{
+    budget::{Lane, Tokens},
+    fault,
+    operation::Operation,
+};
+use crate::engine::ports::{Fault, FaultKind};
+
+/// One way to the calls of an account and region.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) lane: Lane,
+}
+
+impl Gate {
+    /// Makes `call`, whose answer may take `limit`, and ends by `deadline`. Nothing of it runs before it has its token: from
+    /// signing to sending is no time at all.
+    pub(super) async fn pass<T, E>(
+        self,
+        operation: Operation,
+        limit: Duration,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let started = Instant::now();
+        let left = deadline.saturating_duration_since(started);
+        if left.is_zero() {
+            return Err(fault::not_sent(operation));
+        }
+        // Half of what is left: a token that comes later leaves too little for an answer, which is then lost for nothing.
+        if self.tokens.take(operation.class(), self.lane, started + left / 2).await.is_err() {
+            return Err(fault::no_token(operation, started.elapsed()));
+        }
+        let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
+        let answer = match tokio::time::timeout(limit, call).await {
+            Ok(answer) => answer.map_err(|error| fault::of(operation, &error)),
+            Err(_) => Err(fault::late(operation, limit)),
+        };
+        if matches!(&answer, Err(Fault { kind: FaultKind::Throttled, .. })) {
+            self.tokens.throttled(operation.class());
+        }
+        answer
+    }
+}
