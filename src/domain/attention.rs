@@ -41,9 +41,7 @@ fn still_named(o: &Observation, slot: &Known<SlotView>, name: &SlotRef, base: We
             .is_some_and(|view| view.overlays.is_empty() && view.shields.is_empty() && view.base == Forward::Split(base))
     });
     let rules = slot.seen().map(|slot| slot.named_by).filter(|rules| ours_are_gone && *rules > 0)?;
-    Some(format!(
-        "{name} is still named by {rules} rule(s) that are no declared route: take it out of them, and its group is removed"
-    ))
+    Some(format!("{rules} rule(s) that are no declared route still name {name}: take it out of them, and its group is removed"))
 }
 
 /// What the provider will not do, or has not done for a while.

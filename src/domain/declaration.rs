@@ -16,6 +16,8 @@ use super::{
 pub const ROUTES_MAX: usize = 10;
 /// At most this many slots a service.
 pub const SLOTS_MAX: usize = 5;
+/// At most this many target groups a slot: one for each load balancer.
+pub const TARGET_GROUPS_MAX: usize = 5;
 /// At most this many stages a strategy.
 pub const STAGES_MAX: usize = 20;
 
@@ -25,7 +27,7 @@ pub struct Declaration {
     pub provider: Provider,
     /// One to [`ROUTES_MAX`], all different.
     pub routes: Vec<RouteRef>,
-    /// Two to [`SLOTS_MAX`], all different.
+    /// Two to [`SLOTS_MAX`], each of as many target groups, up to [`TARGET_GROUPS_MAX`]; none is named twice.
     pub slots: Vec<SlotRef>,
     /// The running group to adopt the first time; ignored once a deployment has succeeded.
     pub blue: Option<GroupName>,
@@ -100,6 +102,17 @@ pub struct Deadlines {
     /// Of each shift: from wanting a weight to seeing it.
     #[serde(with = "time::text")]
     pub shifting: Duration,
+}
+
+impl Declaration {
+    /// The JSON pointer of a slot's target group.
+    #[must_use]
+    pub fn pointer_to(&self, slot: usize, position: usize) -> String {
+        match self.slots.get(slot).map(|slot| slot.target_groups().len()) {
+            Some(2..) => format!("/slots/{slot}/{position}"),
+            Some(_) | None => format!("/slots/{slot}"),
+        }
+    }
 }
 
 impl Default for Deadlines {

@@ -47,8 +47,12 @@ name! {
     GroupName
 }
 name! {
-    /// Where a group's targets are registered.
-    SlotRef
+    /// Where a group's targets are registered with one load balancer. It belongs to one at most.
+    TargetGroupRef
+}
+name! {
+    /// What routes are on.
+    LoadBalancerRef
 }
 name! {
     /// A place where production traffic enters, as declared.
@@ -87,6 +91,79 @@ impl DeploymentId {
 impl fmt::Display for DeploymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Where a group's targets are registered: a target group for each load balancer that the routes are on, in the same order in
+/// every slot of a service. Written as a text when it is one, else as a list.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "OneOrMore", try_from = "OneOrMore")]
+pub struct SlotRef(Vec<TargetGroupRef>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(TargetGroupRef),
+    More(Vec<TargetGroupRef>),
+}
+
+impl SlotRef {
+    /// A slot of one target group.
+    pub fn new(target_group: impl Into<String>) -> Self {
+        Self(vec![TargetGroupRef::new(target_group)])
+    }
+
+    /// A slot of one or more; `None` of none.
+    #[must_use]
+    pub fn of(target_groups: Vec<TargetGroupRef>) -> Option<Self> {
+        (!target_groups.is_empty()).then_some(Self(target_groups))
+    }
+
+    /// At least one.
+    #[must_use]
+    pub fn target_groups(&self) -> &[TargetGroupRef] {
+        &self.0
+    }
+
+    /// The one at a route's position.
+    #[must_use]
+    pub fn at(&self, position: usize) -> Option<&TargetGroupRef> {
+        self.0.get(position)
+    }
+
+    #[must_use]
+    pub fn position(&self, target_group: &TargetGroupRef) -> Option<usize> {
+        self.0.iter().position(|own| own == target_group)
+    }
+}
+
+impl fmt::Display for SlotRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, target_group) in self.0.iter().enumerate() {
+            write!(f, "{}{target_group}", if i == 0 { "" } else { " and " })?;
+        }
+        Ok(())
+    }
+}
+
+impl From<SlotRef> for OneOrMore {
+    fn from(slot: SlotRef) -> Self {
+        match <[TargetGroupRef; 1]>::try_from(slot.0) {
+            Ok([one]) => Self::One(one),
+            Err(more) => Self::More(more),
+        }
+    }
+}
+
+impl TryFrom<OneOrMore> for SlotRef {
+    type Error = &'static str;
+
+    fn try_from(written: OneOrMore) -> Result<Self, Self::Error> {
+        let target_groups = match written {
+            OneOrMore::One(one) => vec![one],
+            OneOrMore::More(more) => more,
+        };
+        Self::of(target_groups).ok_or("a slot has one target group at least")
     }
 }
 
@@ -179,6 +256,20 @@ mod tests {
         {
             assert!(Image::parse(wrong).is_err(), "{wrong:?} was taken for an image");
         }
+    }
+
+    #[test]
+    fn a_slot_is_written_as_a_text_or_a_list_and_read_from_both() {
+        let read = |text: &str| serde_json::from_str::<SlotRef>(text);
+        let two = SlotRef::of(vec![TargetGroupRef::new("public"), TargetGroupRef::new("internal")]).unwrap();
+        assert_eq!(serde_json::to_string(&SlotRef::new("a")).unwrap(), r#""a""#, "as records had it before there were lists");
+        assert_eq!(serde_json::to_string(&two).unwrap(), r#"["public","internal"]"#);
+        assert_eq!(read(r#""a""#).unwrap(), SlotRef::new("a"));
+        assert_eq!(read(r#"["a"]"#).unwrap(), SlotRef::new("a"));
+        assert_eq!(read(r#"["public","internal"]"#).unwrap(), two);
+        assert!(read("[]").unwrap_err().to_string().contains("one target group at least"));
+        assert_eq!(two.to_string(), "public and internal");
+        assert_eq!((two.position(&TargetGroupRef::new("internal")), two.at(2)), (Some(1), None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     deployment::Deployment,
     health,
     ids::RuleRef,
-    observation::{Known, Observation, RouteView},
+    observation::{Attached, Known, Observation, RouteView},
     phase::Phase,
     time,
     timing::Timing,
@@ -175,7 +175,7 @@ fn take_down(d: &Deployment, o: &Observation, side: Side, timing: &Timing, delet
     must(group.ours, 9, "the group is not ours")?;
     must(slot.seen().is_some_and(|slot| slot.named_by == 0), 3, "a rule names its slot, or the slot is unknown")?;
     if delete {
-        must(!group.attached, 3, "it is still in its slot")?;
+        must(group.attached == Attached::Nowhere, 3, "it is still in its slot")?;
         must(emptied.believed(timing), 4, "its slot is not known for certain to be empty")?;
     }
     Ok(())
@@ -232,7 +232,9 @@ mod tests {
         seen_mut(&mut unnamed.green_slot).named_by = 0;
         assert_eq!(verdict(&back, &unnamed, &Action::Detach { side: Side::Green }), Ok(()));
         assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(3), "it is in its slot");
-        seen_mut(&mut unnamed.green).attached = false;
+        seen_mut(&mut unnamed.green).attached = Attached::Partly;
+        assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(3), "half of it is still there");
+        seen_mut(&mut unnamed.green).attached = Attached::Nowhere;
         assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(4), "its slot may not be empty");
         seen_mut(&mut unnamed.green).ours = false;
         assert_eq!(verdict(&back, &unnamed, &Action::Detach { side: Side::Green }), Err(9));

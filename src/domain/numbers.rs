@@ -95,7 +95,7 @@ fn behind_all(route: &RouteSurvey, mine: &[u32]) -> Result<Numbers, String> {
 mod tests {
     use super::*;
     use crate::domain::{
-        ids::{ListenerRef, RuleRef},
+        ids::{ListenerRef, LoadBalancerRef, RuleRef},
         overlap::Condition,
     };
 
@@ -106,6 +106,7 @@ mod tests {
     fn route(number: Option<u32>, others: &[(u32, &str)]) -> RouteSurvey {
         RouteSurvey {
             listener: ListenerRef::new("l"),
+            load_balancer: LoadBalancerRef::new("balancer"),
             number,
             conditions: if number.is_some() { host("web.example.com") } else { Vec::new() },
             forwards: Vec::new(),

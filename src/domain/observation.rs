@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{DeploymentId, RuleRef},
+    ids::{DeploymentId, RuleRef, SlotRef, TargetGroupRef},
     survey::Survey,
     weight::Weight,
 };
@@ -114,10 +114,32 @@ pub struct GroupView {
     pub protected: bool,
     /// A deletion was accepted and goes on.
     pub deleting: bool,
-    /// Its slot is attached to it.
-    pub attached: bool,
+    pub attached: Attached,
     /// Carries this deployment's ownership tags (blue: is the group that the plan names).
     pub ours: bool,
+}
+
+/// In how many of its slot's target groups a group's servers are registered. Weight needs all, removal none: what lies between
+/// is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Attached {
+    Everywhere,
+    /// Attached or detached by half.
+    Partly,
+    Nowhere,
+}
+
+impl Attached {
+    /// How a group that is attached to `target_groups` stands in `slot`.
+    #[must_use]
+    pub fn to(slot: &SlotRef, target_groups: &[TargetGroupRef]) -> Self {
+        let held = slot.target_groups().iter().filter(|own| target_groups.contains(own)).count();
+        match held {
+            0 => Self::Nowhere,
+            held if held == slot.target_groups().len() => Self::Everywhere,
+            _ => Self::Partly,
+        }
+    }
 }
 
 /// Servers of one group.
@@ -125,18 +147,18 @@ pub struct GroupView {
 pub struct Servers {
     pub desired: u32,
     pub in_service: u32,
-    /// In service and found healthy by the load balancer.
+    /// In service, and found healthy by every load balancer of the slot.
     pub healthy: u32,
 }
 
 /// A slot as seen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SlotView {
-    /// Registered targets, those still draining included.
+    /// Targets registered in any of its target groups, those still draining included.
     pub targets: u32,
     /// Targets that are none of the group's that belongs there.
     pub strangers: u32,
-    /// Rules and default actions that name the slot, whatever weight they give it.
+    /// Rules and default actions that name one of its target groups, whatever weight they give it.
     pub named_by: u32,
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     declaration::{Capacity, Declaration, Strategy},
     deployment::{Deployment, Live},
-    ids::{GroupName, Image, ListenerRef, RouteRef, SlotRef, Target},
+    ids::{GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, SlotRef, Target},
     numbers::{self, Numbers},
     survey::{BlueSurvey, FieldFault, RouteSurvey, Survey},
 };
@@ -28,6 +28,9 @@ pub struct Plan {
 pub struct RoutePlan {
     pub route: RouteRef,
     pub listener: ListenerRef,
+    /// Which of a slot's target groups is this route's: the one of its load balancer.
+    #[serde(default)]
+    pub position: usize,
     /// `None` for a default action.
     pub base_number: Option<u32>,
     pub overlay_number: u32,
@@ -89,8 +92,9 @@ impl<'a> Inputs<'a> {
 /// Every fault at once, with pointers into the declaration.
 pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault>> {
     let mut faults = survey.faults.clone();
-    let routes = plan_routes(inputs.declaration, survey, &mut faults);
-    let sides = pick_slots(inputs.declaration, survey, &mut faults);
+    let serving = serving(inputs.declaration, survey, &mut faults);
+    let routes = plan_routes(inputs.declaration, survey, &serving, &mut faults);
+    let sides = pick_slots(inputs.declaration, survey, &serving, &mut faults);
     let size = sides.as_ref().and_then(|(blue_slot, _)| size_of_green(inputs, survey, blue_slot, &mut faults));
     let group = inputs.target.group(inputs.number);
     // A declaration has no number yet, and so no name that could be taken: 0 stands for none.
@@ -116,11 +120,36 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
     }
 }
 
+/// Where a route's base forwards to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Serving {
+    /// Its index in the declaration.
+    slot: usize,
+    position: usize,
+}
+
+/// One a route; `None` where a fault says why.
+fn serving(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Vec<Option<Serving>> {
+    let mut of = |(i, route): (usize, &Option<RouteSurvey>)| match serving_slot(declaration, route.as_ref()?) {
+        Ok(serving) => Some(serving),
+        Err(detail) => {
+            faults.push(FieldFault::new(format!("/routes/{i}"), detail));
+            None
+        }
+    };
+    survey.routes.iter().enumerate().map(&mut of).collect()
+}
+
 /// Reserves two numbers a route.
-fn plan_routes(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Vec<RoutePlan> {
+fn plan_routes(
+    declaration: &Declaration,
+    survey: &Survey,
+    serving: &[Option<Serving>],
+    faults: &mut Vec<FieldFault>,
+) -> Vec<RoutePlan> {
     let mut taken: Vec<(ListenerRef, u32)> = Vec::new();
     let mut routes = Vec::new();
-    for (i, (route, seen)) in declaration.routes.iter().zip(&survey.routes).enumerate() {
+    for (i, ((route, seen), serving)) in declaration.routes.iter().zip(&survey.routes).zip(serving).enumerate() {
         let Some(seen) = seen else { continue };
         let mine: Vec<u32> = taken.iter().filter(|(listener, _)| listener == &seen.listener).map(|(_, n)| *n).collect();
         match numbers::reserve(seen, &mine) {
@@ -129,6 +158,8 @@ fn plan_routes(declaration: &Declaration, survey: &Survey, faults: &mut Vec<Fiel
                 routes.push(RoutePlan {
                     route: route.clone(),
                     listener: seen.listener.clone(),
+                    // Without one there is a fault, and no plan.
+                    position: serving.map_or(0, |serving| serving.position),
                     base_number: seen.number,
                     overlay_number: overlay,
                     shield_number: shield,
@@ -142,41 +173,80 @@ fn plan_routes(declaration: &Declaration, survey: &Survey, faults: &mut Vec<Fiel
 }
 
 /// Which slot serves, and which takes green if one is free.
-fn pick_slots(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Option<(SlotRef, Option<SlotRef>)> {
-    let mut serving: Vec<SlotRef> = Vec::new();
-    for (i, route) in survey.routes.iter().enumerate() {
-        let Some(route) = route else { continue };
-        match serving_slot(declaration, route) {
-            Ok(slot) => serving.push(slot),
-            Err(detail) => faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
-        }
-    }
-    let blue_slot = serving.first()?.clone();
-    if serving.iter().any(|slot| slot != &blue_slot) {
+fn pick_slots(
+    declaration: &Declaration,
+    survey: &Survey,
+    serving: &[Option<Serving>],
+    faults: &mut Vec<FieldFault>,
+) -> Option<(SlotRef, Option<SlotRef>)> {
+    let blue = serving.iter().flatten().next()?.slot;
+    if serving.iter().flatten().any(|serving| serving.slot != blue) {
         faults
             .push(FieldFault::new("/routes", "the routes forward to different slots: make them forward to the same one first"));
         return None;
     }
+    if serving.iter().all(Option::is_some) {
+        match_load_balancers(declaration, survey, serving, faults);
+    }
+    let blue_slot = declaration.slots.get(blue)?.clone();
     let empty = declaration
         .slots
         .iter()
         .zip(&survey.slots)
-        .find(|(slot, seen)| **slot != blue_slot && seen.as_ref().is_some_and(|seen| seen.targets == 0));
+        .enumerate()
+        .find(|(i, (_, seen))| *i != blue && seen.as_ref().is_some_and(|seen| seen.targets == 0));
     if empty.is_none() && survey.slots.iter().all(Option::is_some) {
         faults.push(FieldFault::new(
             "/slots",
             "no slot is free for the new group: every slot but the serving one has targets; deregister what is left in one of them",
         ));
     }
-    let green_slot = empty.map(|(slot, _)| slot.clone());
+    let green_slot = empty.map(|(_, (slot, _))| slot.clone());
     Some((blue_slot, green_slot))
 }
 
-fn serving_slot(declaration: &Declaration, route: &RouteSurvey) -> Result<SlotRef, String> {
+/// Position `k` of every slot is on the load balancer of the routes that forward to the serving slot's `k`-th target group, or
+/// on none yet: only there can an overlay split between the two.
+fn match_load_balancers(declaration: &Declaration, survey: &Survey, serving: &[Option<Serving>], faults: &mut Vec<FieldFault>) {
+    let positions = declaration.slots.first().map_or(0, |slot| slot.target_groups().len());
+    for position in 0..positions {
+        let mut routes =
+            serving.iter().zip(&survey.routes).filter(|(serving, _)| serving.is_some_and(|s| s.position == position));
+        let Some(wanted) = routes.find_map(|(_, route)| Some(&route.as_ref()?.load_balancer)) else {
+            // Never checked by a load balancer, its targets would never be healthy.
+            let blue = serving.iter().flatten().next().map_or(0, |serving| serving.slot);
+            faults.push(FieldFault::new(
+                declaration.pointer_to(blue, position),
+                "no route forwards to this target group of the serving slot: declare one that does, or take this position out of \
+                 every slot",
+            ));
+            continue;
+        };
+        for (i, slot) in survey.slots.iter().enumerate() {
+            if let Some(Some(is)) = slot.as_ref().and_then(|slot| slot.load_balancers.get(position))
+                && is != wanted
+            {
+                faults.push(FieldFault::new(declaration.pointer_to(i, position), belongs_elsewhere(is, wanted)));
+            }
+        }
+    }
+}
+
+fn belongs_elsewhere(is: &LoadBalancerRef, wanted: &LoadBalancerRef) -> String {
+    format!(
+        "this target group belongs to {is}, but the routes of its position are on {wanted}: name one target group for each load \
+         balancer, in the same order in every slot"
+    )
+}
+
+fn serving_slot(declaration: &Declaration, route: &RouteSurvey) -> Result<Serving, String> {
     match route.forwards.as_slice() {
         [] => Err("the base does not forward to a target group: a route must forward to one of the declared slots".to_owned()),
-        [(slot, _)] if declaration.slots.contains(slot) => Ok(slot.clone()),
-        [(slot, _)] => Err(format!("the base forwards to {slot}, which is none of the declared slots")),
+        [(target_group, _)] => {
+            let slots = declaration.slots.iter().enumerate();
+            let mut found = slots.filter_map(|(slot, of)| Some(Serving { slot, position: of.position(target_group)? }));
+            found.next().ok_or_else(|| format!("the base forwards to {target_group}, which is in none of the declared slots"))
+        }
         several => {
             Err(format!("the base forwards to {} target groups: a route must forward to exactly one slot", several.len()))
         }
@@ -245,13 +315,10 @@ fn named_blue<'a>(inputs: &Inputs<'a>) -> Option<&'a GroupName> {
 }
 
 fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut Vec<FieldFault>) -> Option<BluePlan> {
-    if !blue.slots.contains(blue_slot) {
+    if let Some(missing) = blue_slot.target_groups().iter().find(|target_group| !blue.attached.contains(target_group)) {
         faults.push(FieldFault::new(
             "/blue",
-            format!(
-                "{} is not attached to {blue_slot}, which the routes forward to: name the group that serves now",
-                blue.group
-            ),
+            format!("{} is not attached to {missing}, which a route forwards to: name the group that serves now", blue.group),
         ));
         return None;
     }
@@ -274,7 +341,7 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::sample;
+    use crate::domain::{ids::TargetGroupRef, sample};
 
     #[test]
     fn a_taken_name_stands_in_a_deployments_way_and_not_in_a_declarations() {
@@ -310,13 +377,67 @@ mod tests {
         let mut survey = sample::survey(2, "old");
         survey.blue.as_mut().unwrap().size = 3;
         let plan = make(&Inputs::of(&deployment), &survey).unwrap();
-        assert_eq!((plan.green.size, plan.green.slot.as_str()), (3, "slot-b"));
+        assert_eq!((plan.green.size, plan.green.slot), (3, SlotRef::new("slot-b")));
         assert_eq!(plan.blue.map(|blue| (blue.size, blue.min, blue.protected)), Some((3, 1, false)));
         assert_eq!(faults(|survey| survey.blue.as_mut().unwrap().size = 5), ["/server_group/capacity"], "more than max");
         let mut fixed = deployment.clone();
         fixed.declaration.server_group.capacity = Capacity::Fixed(2);
         let refused = make(&Inputs::of(&fixed), &survey).unwrap_err();
         assert!(refused[0].detail.contains("2 servers and old has 3"), "{refused:?}");
+    }
+
+    /// Two routes, the first on a public load balancer and the second on an internal one, and slots of a target group for each.
+    fn on_two_load_balancers() -> (Deployment, Survey) {
+        let mut d = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
+        let pair = |letter: &str| ["public", "internal"].map(|side| TargetGroupRef::new(format!("{letter}-{side}"))).to_vec();
+        d.declaration.slots = ["a", "b"].into_iter().filter_map(|letter| SlotRef::of(pair(letter))).collect();
+        let mut survey = sample::survey(2, "old");
+        let balancers = ["public", "internal"].map(LoadBalancerRef::new);
+        for ((route, balancer), target_group) in survey.routes.iter_mut().flatten().zip(&balancers).zip(pair("a")) {
+            (route.load_balancer, route.forwards) = (balancer.clone(), vec![(target_group, 1)]);
+        }
+        survey.slots[0].as_mut().unwrap().load_balancers = balancers.map(Some).to_vec();
+        survey.slots[1].as_mut().unwrap().load_balancers = vec![None, None];
+        survey.blue.as_mut().unwrap().attached = pair("a");
+        (d, survey)
+    }
+
+    #[test]
+    fn each_route_gets_the_target_group_of_its_load_balancer() {
+        let (d, survey) = on_two_load_balancers();
+        let plan = make(&Inputs::of(&d), &survey).unwrap();
+        assert_eq!(plan.routes.iter().map(|route| route.position).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((&plan.blue_slot, &plan.green.slot), (&d.declaration.slots[0], &d.declaration.slots[1]));
+    }
+
+    #[test]
+    fn slots_on_two_load_balancers_are_refused_where_they_do_not_match() {
+        let faults = |change: &dyn Fn(&mut Deployment, &mut Survey)| {
+            let (mut d, mut survey) = on_two_load_balancers();
+            change(&mut d, &mut survey);
+            make(&Inputs::of(&d), &survey).err().unwrap_or_default()
+        };
+        let pointers = |faults: &[FieldFault]| faults.iter().map(|fault| fault.pointer.clone()).collect::<Vec<_>>();
+        let elsewhere = |i: usize, name: &str| {
+            let name = LoadBalancerRef::new(name);
+            move |_: &mut Deployment, survey: &mut Survey| {
+                survey.slots[1].as_mut().unwrap().load_balancers[i] = Some(name.clone());
+            }
+        };
+        let swapped = faults(&elsewhere(1, "public"));
+        assert_eq!(pointers(&swapped), ["/slots/1/1"]);
+        assert!(swapped[0].detail.contains("belongs to public, but the routes of its position are on internal"), "{swapped:?}");
+        assert_eq!(faults(&elsewhere(1, "internal")), [], "named by a rule of its own load balancer already");
+
+        let crossed = faults(&|_, survey| survey.routes[1].as_mut().unwrap().forwards[0].0 = TargetGroupRef::new("b-internal"));
+        assert_eq!(pointers(&crossed), ["/routes"], "one route on each slot");
+        let half = faults(&|_, survey| survey.blue.as_mut().unwrap().attached.truncate(1));
+        assert!(half[0].detail.contains("not attached to a-internal"), "{half:?}");
+        let unused = faults(&|d, survey| {
+            d.declaration.routes.truncate(1);
+            survey.routes.truncate(1);
+        });
+        assert_eq!(pointers(&unused), ["/slots/0/1"], "its targets would never be checked, and so never healthy");
     }
 
     #[test]

@@ -8,8 +8,11 @@ use uuid::Uuid;
 use super::{
     declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage, Strategy},
     deployment::{Deployment, Given, Intent, Seen},
-    ids::{DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, RouteRef, RuleRef, ServiceName, SlotRef, Target},
-    observation::{Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
+    ids::{
+        DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, ServiceName, SlotRef,
+        Target, TargetGroupRef,
+    },
+    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
     phase::Phase,
     plan::{self, Inputs},
     survey::{BlueSurvey, RouteSurvey, SlotSurvey, Survey},
@@ -61,24 +64,26 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
 
 /// What preflight sees when all is well: every route's base on `slot-a`, where `group` has two servers.
 pub(crate) fn survey(routes: usize, group: &str) -> Survey {
+    let slot = |targets, load_balancer| Some(SlotSurvey { targets, load_balancers: vec![load_balancer] });
     Survey {
         routes: (0..routes)
             .map(|i| {
                 Some(RouteSurvey {
                     listener: ListenerRef::new(format!("listener-{i}")),
+                    load_balancer: LoadBalancerRef::new("public"),
                     number: Some(100),
                     conditions: Vec::new(),
-                    forwards: vec![(SlotRef::new("slot-a"), 1)],
+                    forwards: vec![(TargetGroupRef::new("slot-a"), 1)],
                     form: serde_json::Value::Null,
                     others: Vec::new(),
                     reserved: Vec::new(),
                 })
             })
             .collect(),
-        slots: vec![Some(SlotSurvey { targets: 2 }), Some(SlotSurvey { targets: 0 })],
+        slots: vec![slot(2, Some(LoadBalancerRef::new("public"))), slot(0, None)],
         blue: Some(BlueSurvey {
             group: GroupName::new(group),
-            slots: vec![SlotRef::new("slot-a")],
+            attached: vec![TargetGroupRef::new("slot-a")],
             size: 2,
             healthy: 2,
             min: 1,
@@ -150,7 +155,7 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
     };
     let group = || {
         let servers = Servers { desired: 2, in_service: 2, healthy: 2 };
-        Known::Seen(GroupView { servers, min: 2, protected: true, deleting: false, attached: true, ours: true })
+        Known::Seen(GroupView { servers, min: 2, protected: true, deleting: false, attached: Attached::Everywhere, ours: true })
     };
     let slot = || {
         let named_by = u32::try_from(d.overlays.len()).unwrap();

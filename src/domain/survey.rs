@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{DeploymentId, GroupName, ListenerRef, RuleRef, SlotRef},
+    ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RuleRef, TargetGroupRef},
     overlap::Condition,
 };
 
@@ -44,12 +44,13 @@ pub struct Survey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RouteSurvey {
     pub listener: ListenerRef,
+    pub load_balancer: LoadBalancerRef,
     /// The base's number; `None` for a default action, which comes after every rule.
     pub number: Option<u32>,
     /// Empty for a default action: it matches everything.
     pub conditions: Vec<Condition>,
     /// Where the base forwards, with weights as the provider has them.
-    pub forwards: Vec<(SlotRef, u32)>,
+    pub forwards: Vec<(TargetGroupRef, u32)>,
     /// The base's conditions and actions in the adapter's own form, to be copied and restored exactly.
     pub form: serde_json::Value,
     /// Every other rule of the listener.
@@ -90,17 +91,20 @@ pub enum Role {
 /// A declared slot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SlotSurvey {
-    /// Registered targets, draining ones included.
+    /// Targets registered in any of its target groups, draining ones included.
     pub targets: u32,
+    /// The load balancer of each of its target groups; `None` where nothing forwards to it yet.
+    pub load_balancers: Vec<Option<LoadBalancerRef>>,
 }
 
 /// The group that serves now.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BlueSurvey {
     pub group: GroupName,
-    /// The slots attached to it.
-    pub slots: Vec<SlotRef>,
+    /// The target groups that its servers are registered in.
+    pub attached: Vec<TargetGroupRef>,
     pub size: u32,
+    /// In service, and healthy in every target group of its slot.
     pub healthy: u32,
     pub min: u32,
     pub max: u32,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     deployment::Deployment,
     forecast, health,
-    observation::{GroupView, Known, Observation},
+    observation::{Attached, GroupView, Known, Observation},
     phase::Phase,
     time,
     timing::Timing,
@@ -63,7 +63,9 @@ pub fn all_is_well(d: &Deployment, o: &Observation) -> bool {
                 base_is_right && alone && view.shields.is_empty() && view.green_share() == Some(d.phase.wants())
             })
         });
-    let stands = |group: &Known<GroupView>| group.seen().is_some_and(|group| group.ours && group.attached && !group.deleting);
+    let stands = |group: &Known<GroupView>| {
+        group.seen().is_some_and(|group| group.ours && group.attached == Attached::Everywhere && !group.deleting)
+    };
     let pinned = |blue: &super::plan::BluePlan| o.blue.seen().is_some_and(|seen| seen.min >= blue.size && seen.protected);
     let groups = stands(&o.green) && plan.blue.as_ref().is_none_or(|blue| stands(&o.blue) && pinned(blue));
     routes && groups && health::verdict(d, o, d.phase.wants()).passed() && d.attention.is_none()
@@ -125,7 +127,7 @@ mod tests {
             },
             |o| o.green = Known::Absent,
             |o| seen_mut(&mut o.green).servers.healthy = 1,
-            |o| seen_mut(&mut o.green).attached = false,
+            |o| seen_mut(&mut o.green).attached = Attached::Partly,
             |o| seen_mut(&mut o.blue).protected = false,
             |o| seen_mut(&mut o.blue).min = 1,
             |o| o.blue = Known::Unknown("throttled".to_owned()),

@@ -1,6 +1,6 @@
 //! The forms of AWS's references. A rule's ARN holds its listener's and its load balancer's, so none of them needs a look.
 
-use crate::domain::ids::{ListenerRef, RouteRef, RuleRef};
+use crate::domain::ids::{ListenerRef, LoadBalancerRef, RouteRef, RuleRef, TargetGroupRef};
 
 /// The six parts of an ARN that matter here.
 struct Arn<'a> {
@@ -25,7 +25,7 @@ fn split(text: &str) -> Option<Arn<'_>> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) listener: ListenerRef,
-    pub(super) load_balancer: String,
+    pub(super) load_balancer: LoadBalancerRef,
     /// `None` for a listener's default action.
     pub(super) rule: Option<RuleRef>,
 }
@@ -62,7 +62,7 @@ pub(super) fn route(route: &RouteRef, region: &str) -> Result<Route, String> {
     let (prefix, name, balancer, listener) = (arn.prefix, parts[2], parts[3], parts[4]);
     Ok(Route {
         listener: ListenerRef::new(format!("{prefix}:listener/app/{name}/{balancer}/{listener}")),
-        load_balancer: format!("{prefix}:loadbalancer/app/{name}/{balancer}"),
+        load_balancer: LoadBalancerRef::new(format!("{prefix}:loadbalancer/app/{name}/{balancer}")),
         rule,
     })
 }
@@ -71,9 +71,10 @@ pub(super) fn route(route: &RouteRef, region: &str) -> Result<Route, String> {
 ///
 /// # Errors
 /// A sentence that says what a slot is.
-pub(super) fn slot(text: &str, region: &str) -> Result<(), String> {
-    const WANTED: &str = "a slot is the ARN of a target group (`arn:aws:elasticloadbalancing:…:targetgroup/…`)";
-    let arn = split(text).filter(|arn| arn.service == "elasticloadbalancing").ok_or(WANTED)?;
+pub(super) fn target_group(target_group: &TargetGroupRef, region: &str) -> Result<(), String> {
+    const WANTED: &str =
+        "a slot is the ARN of a target group (`arn:aws:elasticloadbalancing:…:targetgroup/…`), or a list of them";
+    let arn = split(target_group.as_str()).filter(|arn| arn.service == "elasticloadbalancing").ok_or(WANTED)?;
     same_region(arn.region, region)?;
     match arn.resource.split('/').collect::<Vec<_>>().as_slice() {
         ["targetgroup", name, id] if !name.is_empty() && !id.is_empty() => Ok(()),
@@ -98,7 +99,10 @@ mod tests {
     fn a_rule_names_its_listener_and_its_load_balancer() {
         let read = route(&RouteRef::new(RULE), "eu-west-1").unwrap();
         assert_eq!(read.listener.as_str(), "arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/app/web/50dc/f2f7");
-        assert_eq!(read.load_balancer, "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc");
+        assert_eq!(
+            read.load_balancer.as_str(),
+            "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc"
+        );
         assert_eq!(read.rule, Some(RuleRef::new(RULE)));
         let default = route(&RouteRef::new(read.listener.as_str()), "eu-west-1").unwrap();
         assert_eq!((default.listener, default.rule), (read.listener, None));
@@ -117,6 +121,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_a_target_group_of_the_region() {
+        let slot = |text, region| target_group(&TargetGroupRef::new(text), region);
         let arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web-a/73e2";
         assert_eq!(slot(arn, "eu-west-1"), Ok(()));
         assert!(slot(arn, "eu-west-2").is_err());

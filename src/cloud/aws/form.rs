@@ -14,7 +14,7 @@ use aws_sdk_elasticloadbalancingv2::types::{
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{ConditionForm, TransformForm};
-use crate::domain::ids::SlotRef;
+use crate::domain::ids::TargetGroupRef;
 
 /// One base rule, or a listener's default action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ pub(super) struct Form {
     pub(super) actions: Vec<ActionForm>,
     #[serde(default)]
     pub(super) transforms: Vec<TransformForm>,
-    /// For a forward to two slots, where the base's own will not do: AWS wants group stickiness on in a weighted rule as
-    /// soon as one of its slots is sticky.
+    /// For a forward to two target groups, where the base's own will not do: AWS wants group stickiness on in a weighted rule as
+    /// soon as one of them is sticky.
     #[serde(default)]
     pub(super) split_stickiness: Option<Stickiness>,
 }
@@ -95,36 +95,36 @@ impl Form {
         })
     }
 
-    /// All the base's actions with the forward to `slot` alone.
-    pub(super) fn to_one(&self, slot: &SlotRef) -> Vec<Action> {
-        self.forwarding(&[(slot, 1)], self.stickiness())
+    /// All the base's actions with the forward to `target_group` alone.
+    pub(super) fn to_one(&self, target_group: &TargetGroupRef) -> Vec<Action> {
+        self.forwarding(&[(target_group, 1)], self.stickiness())
     }
 
-    /// All the base's actions with the forward to two slots.
-    pub(super) fn to_both(&self, weights: &[(&SlotRef, i32); 2]) -> Vec<Action> {
+    /// All the base's actions with the forward to two target groups.
+    pub(super) fn to_both(&self, weights: &[(&TargetGroupRef, i32); 2]) -> Vec<Action> {
         self.forwarding(weights, self.split_stickiness.or(self.stickiness()))
     }
 
-    fn forwarding(&self, weights: &[(&SlotRef, i32)], stickiness: Option<Stickiness>) -> Vec<Action> {
+    fn forwarding(&self, weights: &[(&TargetGroupRef, i32)], stickiness: Option<Stickiness>) -> Vec<Action> {
         self.actions.iter().map(|action| action.write(weights, stickiness)).collect()
     }
 }
 
 /// Where a rule forwards, with its weights; empty when it does not. Either form is read: moto answers a default action in
 /// the one it was sent, AWS a forward to one group in both.
-pub(super) fn forwards(rule: &Rule) -> Vec<(SlotRef, u32)> {
+pub(super) fn forwards(rule: &Rule) -> Vec<(TargetGroupRef, u32)> {
     let Some(action) = rule.actions().iter().find(|action| action.r#type() == Some(&ActionTypeEnum::Forward)) else {
         return Vec::new();
     };
     let tuples = action.forward_config().map(ForwardActionConfig::target_groups).unwrap_or_default();
     if tuples.is_empty() {
-        return action.target_group_arn().map(|arn| (SlotRef::new(arn), 1)).into_iter().collect();
+        return action.target_group_arn().map(|arn| (TargetGroupRef::new(arn), 1)).into_iter().collect();
     }
     tuples
         .iter()
         .filter_map(|tuple| {
             let weight = u32::try_from(tuple.weight().unwrap_or(1)).unwrap_or(0);
-            tuple.target_group_arn().map(|arn| (SlotRef::new(arn), weight))
+            tuple.target_group_arn().map(|arn| (TargetGroupRef::new(arn), weight))
         })
         .collect()
 }
@@ -192,7 +192,7 @@ impl ActionForm {
         }
     }
 
-    fn write(&self, weights: &[(&SlotRef, i32)], stickiness: Option<Stickiness>) -> Action {
+    fn write(&self, weights: &[(&TargetGroupRef, i32)], stickiness: Option<Stickiness>) -> Action {
         match self {
             Self::Forward { order, .. } => Action::builder()
                 .r#type(ActionTypeEnum::Forward)
@@ -259,10 +259,10 @@ impl ClaimForm {
     }
 }
 
-fn write_forward(weights: &[(&SlotRef, i32)], stickiness: Option<Stickiness>) -> ForwardActionConfig {
+fn write_forward(weights: &[(&TargetGroupRef, i32)], stickiness: Option<Stickiness>) -> ForwardActionConfig {
     let tuples = weights
         .iter()
-        .map(|(slot, weight)| TargetGroupTuple::builder().target_group_arn(slot.as_str()).weight(*weight).build())
+        .map(|(to, weight)| TargetGroupTuple::builder().target_group_arn(to.as_str()).weight(*weight).build())
         .collect();
     let stickiness = stickiness.map(|stickiness| {
         TargetGroupStickinessConfig::builder()

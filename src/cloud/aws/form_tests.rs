@@ -10,7 +10,7 @@ use super::{
     conditions,
     form::{Form, Stickiness, forwards},
 };
-use crate::domain::{ids::SlotRef, overlap::Condition};
+use crate::domain::{ids::TargetGroupRef, overlap::Condition};
 
 fn tuple(slot: &str, weight: i32) -> TargetGroupTuple {
     TargetGroupTuple::builder().target_group_arn(slot).weight(weight).build()
@@ -47,7 +47,7 @@ fn what_aws_answers_twice_is_sent_once() {
     let condition = form.conditions[0].write();
     assert_eq!(condition.host_header_config().unwrap().values(), ["web.example.com"]);
     assert!(condition.values().is_empty(), "CreateRule refuses the pair");
-    let action = form.to_one(&SlotRef::new("blue")).remove(0);
+    let action = form.to_one(&TargetGroupRef::new("blue")).remove(0);
     assert_eq!(action.target_group_arn(), None);
     assert_eq!(action.forward_config().unwrap().target_groups(), [tuple("blue", 1)]);
 }
@@ -57,7 +57,7 @@ fn the_old_forms_alone_are_read_too() {
     let condition = RuleCondition::builder().field("path-pattern").values("/api/*").build();
     let action = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn("blue").build();
     let old = rule(vec![condition], vec![action]);
-    assert_eq!(forwards(&old), [(SlotRef::new("blue"), 1)]);
+    assert_eq!(forwards(&old), [(TargetGroupRef::new("blue"), 1)]);
     let config = kept(&old).conditions[0].write().path_pattern_config;
     assert_eq!(config, Some(PathPatternConditionConfig::builder().values("/api/*").build()));
 }
@@ -95,7 +95,7 @@ fn a_login_by_token_keeps_its_order_and_its_claims() {
     let mut forward = forward_twice("blue");
     forward.order = Some(2);
     let form = kept(&rule(vec![host_twice("a")], vec![login.clone(), forward]));
-    let actions = form.to_one(&SlotRef::new("green"));
+    let actions = form.to_one(&TargetGroupRef::new("green"));
     assert_eq!(actions[0], login);
     assert_eq!((actions[1].order(), actions[1].r#type()), (Some(2), Some(&ActionTypeEnum::Forward)));
 }
@@ -122,7 +122,7 @@ fn a_rule_that_ends_in_a_redirect_forwards_nowhere() {
 fn a_sticky_slot_makes_the_weighted_rule_sticky_and_the_base_stays_as_it_was() {
     let mut form = kept(&rule(vec![host_twice("a")], vec![forward_twice("blue")]));
     form.split_stickiness = Some(Stickiness { enabled: true, seconds: Some(900) });
-    let (blue, green) = (SlotRef::new("blue"), SlotRef::new("green"));
+    let (blue, green) = (TargetGroupRef::new("blue"), TargetGroupRef::new("green"));
     let sticky = |actions: Vec<Action>| {
         let config = actions[0].forward_config().unwrap().target_group_stickiness_config().cloned().unwrap();
         (config.enabled(), config.duration_seconds())

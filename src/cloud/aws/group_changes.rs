@@ -10,7 +10,7 @@ use super::{AwsCloud, client::Clients, fault, groups, names, operation::Operatio
 use crate::{
     domain::{
         deployment::Deployment,
-        ids::{GroupName, Image, SlotRef},
+        ids::{GroupName, Image, SlotRef, TargetGroupRef},
         plan::{BluePlan, GreenPlan},
     },
     engine::ports::{Fault, FaultKind},
@@ -35,7 +35,8 @@ impl GroupChanges<'_> {
         let call = |fence| {
             let call = self.clients.autoscaling.create_auto_scaling_group().auto_scaling_group_name(green.group.as_str());
             let call = call.min_size(size).desired_capacity(size).max_size(signed(spec.max.max(green.size)));
-            let call = call.target_group_arns(green.slot.as_str()).vpc_zone_identifier(spec.subnets.join(","));
+            let call =
+                call.set_target_group_arns(Some(arns(green.slot.target_groups()))).vpc_zone_identifier(spec.subnets.join(","));
             // AWS's default grace is none, which loops launch and terminate.
             let call = call.health_check_type("ELB").health_check_grace_period(grace);
             let call = call.set_tags(Some(names::group_tags(&self.cloud.installation, self.d)));
@@ -85,16 +86,29 @@ impl GroupChanges<'_> {
         self.update(&green.group, Some(self.d.declaration.server_group.min), None).await
     }
 
+    /// From all target groups at once; AWS refuses that as a whole when the group has left one of them already, and then it is
+    /// taken out of each by itself.
     pub(super) async fn detach(self, group: &GroupName, slot: &SlotRef) -> Result<(), Fault> {
+        let all = slot.target_groups();
+        if self.detach_from(group, all).await? == Detached::Now || all.len() == 1 {
+            return Ok(());
+        }
+        for target_group in all {
+            self.detach_from(group, std::slice::from_ref(target_group)).await?;
+        }
+        Ok(())
+    }
+
+    async fn detach_from(self, group: &GroupName, target_groups: &[TargetGroupRef]) -> Result<Detached, Fault> {
         let call = |fence| {
             let call = self.clients.autoscaling.detach_load_balancer_target_groups();
-            let call = call.auto_scaling_group_name(group.as_str()).target_group_arns(slot.as_str());
+            let call = call.auto_scaling_group_name(group.as_str()).set_target_group_arns(Some(arns(target_groups)));
             call.customize().interceptor(fence).send()
         };
         match self.clients.change(Operation::DetachLoadBalancerTargetGroups, self.deadline, call).await {
             // Out already, which is all that was wanted: an answer was lost, or the look that asked for it was stale.
-            Err(fault) if fault.message.contains("not part of the group") => Ok(()),
-            answer => answer.map(|_| ()),
+            Err(fault) if fault.message.contains("not part of the group") => Ok(Detached::Before),
+            answer => answer.map(|_| Detached::Now),
         }
     }
 
@@ -150,6 +164,18 @@ impl GroupChanges<'_> {
             LaunchTemplate::builder().launch_template_specification(template(version)).set_overrides(Some(overrides.collect()));
         Servers::Override(MixedInstancesPolicy::builder().launch_template(template.build()).build())
     }
+}
+
+/// When a group left its target groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detached {
+    Now,
+    /// One of them, at least.
+    Before,
+}
+
+fn arns(target_groups: &[TargetGroupRef]) -> Vec<String> {
+    target_groups.iter().map(ToString::to_string).collect()
 }
 
 /// What servers are made from, as AWS takes it.

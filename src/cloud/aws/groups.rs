@@ -6,11 +6,12 @@ use aws_sdk_autoscaling::types::{
     AutoScalingGroup, DeletionProtection, LaunchTemplateSpecification, LifecycleState, ScalingActivityStatusCode,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
+use futures::future::join_all;
 
 use super::{client::Clients, fault, names::Mark, operation::Operation};
 use crate::{
     domain::{
-        ids::{GroupName, SlotRef},
+        ids::{GroupName, SlotRef, TargetGroupRef},
         observation::{LaunchFailure, Servers},
     },
     engine::ports::{Fault, FaultKind},
@@ -31,7 +32,8 @@ pub(super) struct SeenGroup {
     pub(super) max: u32,
     /// By id.
     pub(super) instances: BTreeMap<String, Instance>,
-    pub(super) slots: Vec<SlotRef>,
+    /// The target groups that it is attached to.
+    pub(super) target_groups: Vec<TargetGroupRef>,
     pub(super) protected: bool,
     pub(super) deleting: bool,
     pub(super) mark: Option<Mark>,
@@ -62,7 +64,7 @@ impl SeenGroup {
             min: count(group.min_size())?,
             max: count(group.max_size())?,
             instances: instances.collect(),
-            slots: slots(group),
+            target_groups: target_groups(group),
             protected: group.deletion_protection().is_some_and(|level| level != &DeletionProtection::None),
             deleting: group.status().is_some(),
             mark: Mark::read(tags),
@@ -88,13 +90,13 @@ impl SeenGroup {
 }
 
 /// Target groups come by two names: `AttachTrafficSources`, which Terraform may use, is the younger one.
-fn slots(group: &AutoScalingGroup) -> Vec<SlotRef> {
+fn target_groups(group: &AutoScalingGroup) -> Vec<TargetGroupRef> {
     let younger = group.traffic_sources().iter().filter(|source| source.r#type() == Some("elbv2"));
     let arns = group.target_group_arns().iter().map(String::as_str).chain(younger.filter_map(|source| source.identifier()));
-    let mut slots: Vec<_> = arns.map(SlotRef::new).collect();
-    slots.sort();
-    slots.dedup();
-    slots
+    let mut target_groups: Vec<_> = arns.map(TargetGroupRef::new).collect();
+    target_groups.sort();
+    target_groups.dedup();
+    target_groups
 }
 
 /// What a group's servers are made from: the override where there is one, else the version of its launch template.
@@ -127,7 +129,7 @@ pub(super) async fn named(clients: &Clients, names: &[&GroupName], deadline: Ins
     answer.auto_scaling_groups().iter().map(read).collect()
 }
 
-/// What is registered in a slot: each target's health by its id.
+/// What is registered in a target group, or in all of a slot's: each target's health by its id.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Targets(BTreeMap<String, TargetState>);
 
@@ -140,6 +142,21 @@ enum TargetState {
 }
 
 impl Targets {
+    /// What is registered in any of several target groups; healthy where it is so in all of them.
+    pub(super) fn in_all(target_groups: &[Self]) -> Self {
+        let ids = target_groups.iter().flat_map(|targets| targets.0.keys());
+        let merged = |id: &String| {
+            let states: Vec<_> = target_groups.iter().filter_map(|targets| targets.0.get(id)).collect();
+            let all = |wanted| states.iter().all(|state| **state == wanted);
+            match states.len() {
+                there if there == target_groups.len() && all(TargetState::Healthy) => TargetState::Healthy,
+                _ if all(TargetState::Draining) => TargetState::Draining,
+                _ => TargetState::Other,
+            }
+        };
+        Self(ids.map(|id| (id.clone(), merged(id))).collect())
+    }
+
     pub(super) fn count(&self) -> u32 {
         saturated(self.0.len())
     }
@@ -156,10 +173,17 @@ impl Targets {
     }
 }
 
-/// Looks at a slot's targets.
+/// Looks at a slot's targets, in all its target groups.
 pub(super) async fn targets(clients: &Clients, slot: &SlotRef, deadline: Instant) -> Result<Targets, Fault> {
+    let looks = slot.target_groups().iter().map(|target_group| targets_in(clients, target_group, deadline));
+    let seen: Result<Vec<_>, _> = join_all(looks).await.into_iter().collect();
+    Ok(Targets::in_all(&seen?))
+}
+
+/// Looks at one target group's targets.
+pub(super) async fn targets_in(clients: &Clients, target_group: &TargetGroupRef, deadline: Instant) -> Result<Targets, Fault> {
     const OPERATION: Operation = Operation::DescribeTargetHealth;
-    let call = clients.elb.describe_target_health().target_group_arn(slot.as_str());
+    let call = clients.elb.describe_target_health().target_group_arn(target_group.as_str());
     let answer = clients.look(OPERATION, deadline, call.send()).await?;
     let mut targets = BTreeMap::new();
     for described in answer.target_health_descriptions() {
@@ -247,6 +271,21 @@ mod tests {
         ] {
             assert!(!is_hopeless(may_heal), "{may_heal}");
         }
+    }
+
+    #[test]
+    fn a_server_is_healthy_when_every_target_group_of_its_slot_says_so() {
+        use TargetState::{Draining, Healthy, Other};
+        let of =
+            |targets: &[(&str, TargetState)]| Targets(targets.iter().map(|(id, state)| ((*id).to_owned(), *state)).collect());
+        let public =
+            of(&[("both", Healthy), ("half", Healthy), ("sick", Healthy), ("leaving", Draining), ("turning", Draining)]);
+        let internal = of(&[("both", Healthy), ("sick", Other), ("turning", Other)]);
+        let all = Targets::in_all(&[public.clone(), internal]);
+        let healthy: Vec<_> = all.0.keys().filter(|id| all.is_healthy(id)).collect();
+        assert_eq!(healthy, ["both"]);
+        assert_eq!((all.count(), all.strangers(None)), (5, 4), "only what drains wherever it is leaves nobody");
+        assert_eq!(Targets::in_all(std::slice::from_ref(&public)).0, public.0, "a slot of one is as it is");
     }
 
     #[test]

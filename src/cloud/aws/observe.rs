@@ -21,8 +21,8 @@ use super::{
 use crate::{
     domain::{
         deployment::Deployment,
-        ids::{GroupName, ListenerRef, SlotRef},
-        observation::{GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
+        ids::{GroupName, ListenerRef, LoadBalancerRef, SlotRef},
+        observation::{Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
         survey::Role,
@@ -148,7 +148,7 @@ impl Look<'_> {
     }
 
     /// The rules of the routes' listeners; and, before a group is removed, those of every listener that could name its slot. A
-    /// target group belongs to one load balancer, the one that the routes are on, so its listeners are all there are.
+    /// target group belongs to one load balancer, one that a route is on, so their listeners are all there are.
     async fn at_rules(self) -> (Listeners, NamedBy) {
         let routes: BTreeSet<_> = self.plan.routes.iter().map(|route| route.listener.clone()).collect();
         let of_routes = async {
@@ -172,7 +172,7 @@ impl Look<'_> {
         (listeners, named_by)
     }
 
-    /// The rules of the load balancer's listeners that no route is on.
+    /// The rules of the load balancers' listeners that no route is on.
     async fn at_other_listeners(self, routes: &BTreeSet<ListenerRef>) -> NamedBy {
         let region = shape::region(&self.d.declaration);
         let balancers: BTreeSet<_> = self
@@ -211,12 +211,12 @@ fn unknown<T>(fault: Fault) -> Known<T> {
 /// Every rule and default action that could name a slot; a fault when some could not be read.
 type NamedBy = Result<Vec<Arc<Vec<SeenRule>>>, Fault>;
 
-async fn listeners_of(clients: &Clients, balancer: &str, deadline: Instant) -> Result<Vec<ListenerRef>, Fault> {
+async fn listeners_of(clients: &Clients, balancer: &LoadBalancerRef, deadline: Instant) -> Result<Vec<ListenerRef>, Fault> {
     const OPERATION: Operation = Operation::DescribeListeners;
     let mut listeners = Vec::new();
     let mut marker = None;
     for _ in 0..PAGES_MAX {
-        let call = clients.elb.describe_listeners().load_balancer_arn(balancer).set_marker(marker);
+        let call = clients.elb.describe_listeners().load_balancer_arn(balancer.as_str()).set_marker(marker);
         let page = clients.look(OPERATION, deadline, call.send()).await?;
         listeners.extend(page.listeners().iter().filter_map(|listener| listener.listener_arn()).map(ListenerRef::new));
         marker = page.next_marker;
@@ -241,7 +241,10 @@ fn route_view(
         Some(Err(fault)) => return unknown(fault.clone()),
         None => return not_looked_at(),
     };
-    let forward = |rule: &SeenRule| weights::from_wire(&rule.forwards, &plan.blue_slot, &plan.green.slot);
+    let forward = |rule: &SeenRule| match (plan.blue_slot.at(route.position), plan.green.slot.at(route.position)) {
+        (Some(blue), Some(green)) => weights::from_wire(&rule.forwards, blue, green),
+        (_, _) => Forward::Elsewhere,
+    };
     let view = |rule: &SeenRule, deployment| RuleView { rule: rule.rule.clone(), forward: forward(rule), deployment };
     let base = rules.iter().find(|rule| match route.base_number {
         None => rule.number.is_none(),
@@ -249,7 +252,7 @@ fn route_view(
     });
     let mut seen = RouteView {
         // A base that was deleted sends nothing anywhere, and the rules above it still have to go.
-        base: base.map_or(crate::domain::observation::Forward::Elsewhere, forward),
+        base: base.map_or(Forward::Elsewhere, forward),
         overlays: Vec::new(),
         shields: Vec::new(),
         in_the_way: None,
@@ -302,7 +305,7 @@ fn group_view(
         min: group.min,
         protected: group.protected,
         deleting: group.deleting,
-        attached: group.slots.contains(slot),
+        attached: Attached::to(slot, &group.target_groups),
         ours: ours(group),
     })
 }

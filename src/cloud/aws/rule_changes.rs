@@ -20,7 +20,7 @@ use crate::{
     domain::{
         action::Side,
         deployment::Deployment,
-        ids::{RuleRef, SlotRef},
+        ids::{RuleRef, TargetGroupRef},
         numbers,
         plan::{Plan, RoutePlan},
         survey::Role,
@@ -57,15 +57,14 @@ impl RuleChanges<'_> {
     }
 
     pub(super) async fn set_base(self, plan: &Plan, routes: &[usize], to: Side) -> Result<(), Fault> {
-        let slot = slot(plan, to);
-        self.each(plan, routes, |route| self.set_one_base(route, slot)).await
+        self.each(plan, routes, |route| self.set_one_base(plan, route, to)).await
     }
 
     /// Weights go to the rules that were recorded and to no others: one that is gone is missing, never made again.
     pub(super) async fn set_weight(self, plan: &Plan, routes: &[(usize, RuleRef)], weight: Weight) -> Result<(), Fault> {
         let calls = routes.iter().map(|(i, rule)| async move {
-            let form = form(planned(plan, *i)?)?;
-            self.modify(rule, split(&form, plan, weight)).await
+            let route = planned(plan, *i)?;
+            self.modify(rule, split(&form(route)?, plan, route, weight)?).await
         });
         fault::worst(join_all(calls).await)
     }
@@ -94,7 +93,7 @@ impl RuleChanges<'_> {
     /// An overlay is created at weight 0 and never with any other.
     async fn open_overlay(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
         let form = form(route)?;
-        let actions = split(&form, plan, Weight::NONE);
+        let actions = split(&form, plan, route, Weight::NONE)?;
         match self.create(route, &form, route.overlay_number, Role::Overlay, actions).await? {
             Created::Yes => Ok(()),
             Created::NumberInUse(fault) => match self.who_has(route, route.overlay_number).await {
@@ -116,7 +115,7 @@ impl RuleChanges<'_> {
         let mut number = route.shield_number;
         let mut refused = Vec::new();
         for _ in 0..SHIELD_TRIES_MAX {
-            let actions = form.to_one(&plan.blue_slot);
+            let actions = form.to_one(target_group(plan, route, Side::Blue)?);
             let fault = match self.create(route, &form, number, Role::Shield, actions).await? {
                 Created::Yes => return Ok(()),
                 Created::NumberInUse(fault) => fault,
@@ -178,8 +177,8 @@ impl RuleChanges<'_> {
     }
 
     /// A default action is the listener's own, not a rule's.
-    async fn set_one_base(self, route: &RoutePlan, slot: &SlotRef) -> Result<(), Fault> {
-        let actions = form(route)?.to_one(slot);
+    async fn set_one_base(self, plan: &Plan, route: &RoutePlan, to: Side) -> Result<(), Fault> {
+        let actions = form(route)?.to_one(target_group(plan, route, to)?);
         if route.base_number.is_some() {
             return self.modify(&RuleRef::new(route.route.as_str()), actions).await;
         }
@@ -220,16 +219,19 @@ fn form(route: &RoutePlan) -> Result<Form, Fault> {
     })
 }
 
-fn split(form: &Form, plan: &Plan, weight: Weight) -> Vec<RuleAction> {
+fn split(form: &Form, plan: &Plan, route: &RoutePlan, weight: Weight) -> Result<Vec<RuleAction>, Fault> {
     let (blue, green) = weights::to_wire(weight);
-    form.to_both(&[(&plan.blue_slot, blue), (&plan.green.slot, green)])
+    Ok(form.to_both(&[(target_group(plan, route, Side::Blue)?, blue), (target_group(plan, route, Side::Green)?, green)]))
 }
 
-fn slot(plan: &Plan, side: Side) -> &SlotRef {
-    match side {
+/// The target group of a side on the route's load balancer.
+fn target_group<'p>(plan: &'p Plan, route: &RoutePlan, side: Side) -> Result<&'p TargetGroupRef, Fault> {
+    let slot = match side {
         Side::Blue => &plan.blue_slot,
         Side::Green => &plan.green.slot,
-    }
+    };
+    let position = route.position;
+    slot.at(position).ok_or_else(|| fault::rejected("ModifyRule", format!("slot {slot} has no target group {position}")))
 }
 
 /// AWS counts priorities as signed; ours end at 50000.

@@ -19,7 +19,7 @@ use super::{
     operation::Operation,
 };
 use crate::{
-    domain::ids::{ListenerRef, RuleRef, SlotRef},
+    domain::ids::{ListenerRef, RuleRef, SlotRef, TargetGroupRef},
     engine::ports::Fault,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct SeenRule {
     /// `None` for the default rule, which holds the default action.
     pub(super) number: Option<u32>,
     /// Where it forwards, with weights as AWS has them.
-    pub(super) forwards: Vec<(SlotRef, u32)>,
+    pub(super) forwards: Vec<(TargetGroupRef, u32)>,
     pub(super) mark: Option<Mark>,
     raw: Rule,
 }
@@ -65,7 +65,7 @@ impl SeenRule {
     }
 
     pub(super) fn names(&self, slot: &SlotRef) -> bool {
-        self.forwards.iter().any(|(named, _)| named == slot)
+        self.forwards.iter().any(|(named, _)| slot.position(named).is_some())
     }
 }
 

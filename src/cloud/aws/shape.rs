@@ -29,8 +29,10 @@ pub(super) fn faults(declaration: &Declaration) -> Vec<FieldFault> {
         }
     }
     for (i, slot) in declaration.slots.iter().enumerate() {
-        if let Err(detail) = arn::slot(slot.as_str(), region) {
-            faults.push(FieldFault::new(format!("/slots/{i}"), detail));
+        for (position, target_group) in slot.target_groups().iter().enumerate() {
+            if let Err(detail) = arn::target_group(target_group, region) {
+                faults.push(FieldFault::new(declaration.pointer_to(i, position), detail));
+            }
         }
     }
     let spec = &declaration.server_group;

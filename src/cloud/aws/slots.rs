@@ -1,4 +1,4 @@
-//! A slot before a deployment: a target group that can take servers of an Auto Scaling group and be weighted.
+//! A slot before a deployment: target groups that can take servers of an Auto Scaling group and be weighted.
 
 use std::time::Instant;
 
@@ -12,28 +12,32 @@ use super::{
     operation::Operation,
 };
 use crate::{
-    domain::ids::SlotRef,
+    domain::ids::{LoadBalancerRef, TargetGroupRef},
     engine::ports::{Fault, FaultKind},
 };
 
 /// A target group as seen.
 #[derive(Debug, Clone)]
-pub(super) struct SeenSlot {
+pub(super) struct SeenTargetGroup {
     pub(super) targets: Targets,
-    /// Load balancers that forward to it.
-    pub(super) balancers: Vec<String>,
+    /// The one that forwards to it; AWS allows no second.
+    pub(super) load_balancer: Option<LoadBalancerRef>,
     /// Its sessions are sticky, for so many seconds where AWS said.
     pub(super) sticky_for: Option<Option<i32>>,
 }
 
-/// Looks at one slot; the inner error is a sentence for the person who declared it.
-pub(super) async fn look(clients: &Clients, slot: &SlotRef, deadline: Instant) -> Result<Result<SeenSlot, String>, Fault> {
-    let group = clients.elb.describe_target_groups().target_group_arns(slot.as_str());
-    let attributes = clients.elb.describe_target_group_attributes().target_group_arn(slot.as_str());
+/// Looks at one target group; the inner error is a sentence for the person who declared it.
+pub(super) async fn look(
+    clients: &Clients,
+    target_group: &TargetGroupRef,
+    deadline: Instant,
+) -> Result<Result<SeenTargetGroup, String>, Fault> {
+    let group = clients.elb.describe_target_groups().target_group_arns(target_group.as_str());
+    let attributes = clients.elb.describe_target_group_attributes().target_group_arn(target_group.as_str());
     let (group, attributes, targets) = join3(
         clients.look(Operation::DescribeTargetGroups, deadline, group.send()),
         clients.look(Operation::DescribeTargetGroupAttributes, deadline, attributes.send()),
-        groups::targets(clients, slot, deadline),
+        groups::targets_in(clients, target_group, deadline),
     )
     .await;
     let group = match group {
@@ -43,9 +47,9 @@ pub(super) async fn look(clients: &Clients, slot: &SlotRef, deadline: Instant) -
     let group =
         group.target_groups().first().ok_or_else(|| fault::incomplete(Operation::DescribeTargetGroups, "the target group"))?;
     let (attributes, targets) = (attributes?, targets?);
-    Ok(usable(group).and_then(|()| sticky(attributes.attributes())).map(|sticky_for| SeenSlot {
+    Ok(usable(group).and_then(|()| sticky(attributes.attributes())).map(|sticky_for| SeenTargetGroup {
         targets,
-        balancers: group.load_balancer_arns().to_vec(),
+        load_balancer: group.load_balancer_arns().first().map(LoadBalancerRef::new),
         sticky_for,
     }))
 }

@@ -13,15 +13,17 @@ use super::{
     AwsCloud, arn,
     client::Clients,
     form::Stickiness,
-    groups::SeenGroup,
+    groups::{SeenGroup, Targets},
     looks::When,
     rules::SeenRule,
     shape,
-    slots::{self, SeenSlot},
+    slots::{self, SeenTargetGroup},
 };
 use crate::{
     domain::{
-        ids::{DeploymentId, GroupName, ListenerRef, RouteRef, SlotRef},
+        declaration::Declaration,
+        ids::{DeploymentId, GroupName, ListenerRef, RouteRef, SlotRef, TargetGroupRef},
+        observation::Attached,
         plan::Inputs,
         survey::{BlueSurvey, FieldFault, OtherRule, RouteSurvey, SlotSurvey, Survey},
     },
@@ -61,25 +63,26 @@ impl AwsCloud {
         let green = inputs.target.group(inputs.number);
         let names: Vec<_> = blue.into_iter().chain([&green]).collect();
         let when = When::new(Recency::Now, deadline);
+        let in_slots = declaration.slots.iter().map(|slot| {
+            join_all(slot.target_groups().iter().map(|target_group| slots::look(&clients, target_group, deadline)))
+        });
         let (listeners, slots, groups) = join3(
             self.listeners(&clients, routes.iter().map(|route| &route.listener), when),
-            join_all(declaration.slots.iter().map(|slot| slots::look(&clients, slot, deadline))),
+            join_all(in_slots),
             clients.groups(&names, when),
         )
         .await;
         let (listeners, groups) = (listeners?, groups?);
 
-        let balancers: BTreeSet<_> = routes.iter().map(|route| route.load_balancer.clone()).collect();
         let mut seen_slots = Vec::with_capacity(slots.len());
         for (i, slot) in slots.into_iter().enumerate() {
-            let slot = slot?;
-            survey.slots[i] = note_slot(&mut survey, i, &slot, &balancers);
-            seen_slots.push(slot.ok());
+            let slot = slot.into_iter().collect::<Result<_, _>>()?;
+            seen_slots.push(note_slot(&mut survey, declaration, i, slot));
         }
         for (i, route) in routes.iter().enumerate() {
             let rules = listeners.get(&route.listener).and_then(Option::as_ref).map(|rules| rules.as_slice());
             let named = &declaration.routes[i];
-            match self.route(named, route, rules, &seen_slots) {
+            match self.route(named, route, rules, &declaration.slots, &seen_slots) {
                 Ok(seen) => survey.routes[i] = Some(seen),
                 Err(detail) => survey.faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
             }
@@ -117,7 +120,8 @@ impl AwsCloud {
         named: &RouteRef,
         route: &arn::Route,
         rules: Option<&[SeenRule]>,
-        slots: &[Option<SeenSlot>],
+        slots: &[SlotRef],
+        seen_slots: &[SeenSlot],
     ) -> Result<RouteSurvey, String> {
         let rules = rules.ok_or_else(|| format!("there is no listener {}", route.listener))?;
         let base = match &route.rule {
@@ -132,7 +136,7 @@ impl AwsCloud {
         }
         let mut form = base.form()?;
         if !form.stickiness().is_some_and(|stickiness| stickiness.enabled)
-            && let Some(seconds) = slots.iter().flatten().find_map(|slot| slot.sticky_for)
+            && let Some(seconds) = sticky_for(&base.forwards, slots, seen_slots)
         {
             form.split_stickiness = Some(Stickiness { enabled: true, seconds: seconds.or(Some(STICKY_SECONDS)) });
         }
@@ -146,6 +150,7 @@ impl AwsCloud {
         });
         Ok(RouteSurvey {
             listener: route.listener.clone(),
+            load_balancer: route.load_balancer.clone(),
             number: base.number,
             conditions: if base.number.is_some() { base.conditions() } else { Vec::new() },
             forwards: base.forwards.clone(),
@@ -156,34 +161,45 @@ impl AwsCloud {
     }
 }
 
+/// The target groups of a slot; `None` where a fault says why.
+type SeenSlot = Vec<Option<SeenTargetGroup>>;
+
 /// What a slot shows, with its faults and warnings noted.
 fn note_slot(
     survey: &mut Survey,
+    declaration: &Declaration,
     i: usize,
-    slot: &Result<SeenSlot, String>,
-    balancers: &BTreeSet<String>,
-) -> Option<SlotSurvey> {
-    let pointer = format!("/slots/{i}");
-    let slot = match slot {
-        Ok(slot) => slot,
-        Err(detail) => {
-            survey.faults.push(FieldFault::new(pointer, detail.clone()));
-            return None;
+    target_groups: Vec<Result<SeenTargetGroup, String>>,
+) -> SeenSlot {
+    let mut seen = Vec::with_capacity(target_groups.len());
+    for (position, target_group) in target_groups.into_iter().enumerate() {
+        if let Err(detail) = &target_group {
+            survey.faults.push(FieldFault::new(declaration.pointer_to(i, position), detail.clone()));
         }
-    };
-    if let Some(elsewhere) = slot.balancers.iter().find(|balancer| !balancers.contains(*balancer)) {
-        let detail = format!(
-            "this target group belongs to {elsewhere}, which no route is on: a target group serves one load balancer only"
-        );
-        survey.faults.push(FieldFault::new(pointer, detail));
-        return None;
+        seen.push(target_group.ok());
     }
-    if slot.sticky_for.is_some() {
+    if seen.iter().flatten().any(|target_group| target_group.sticky_for.is_some()) {
         survey.warnings.push(format!(
             "slot {i} has sticky sessions: a weight steers new sessions only, and the share seen lags behind it"
         ));
     }
-    Some(SlotSurvey { targets: slot.targets.count() })
+    let whole: Option<Vec<_>> = seen.iter().map(Option::as_ref).collect();
+    survey.slots[i] = whole.map(|whole| SlotSurvey {
+        targets: targets(&whole).count(),
+        load_balancers: whole.iter().map(|target_group| target_group.load_balancer.clone()).collect(),
+    });
+    seen
+}
+
+fn targets(slot: &[&SeenTargetGroup]) -> Targets {
+    Targets::in_all(&slot.iter().map(|target_group| target_group.targets.clone()).collect::<Vec<_>>())
+}
+
+/// For how long sessions stick to a target of those that a route's rule may name: the target groups at the position of the one
+/// that its base forwards to.
+fn sticky_for(forwards: &[(TargetGroupRef, u32)], slots: &[SlotRef], seen_slots: &[SeenSlot]) -> Option<Option<i32>> {
+    let position = forwards.iter().find_map(|(to, _)| slots.iter().find_map(|slot| slot.position(to)))?;
+    seen_slots.iter().find_map(|slot| slot.get(position)?.as_ref()?.sticky_for)
 }
 
 /// The group that serves now; healthy as far as the declared slots that it is in say so.
@@ -192,7 +208,7 @@ fn note_blue(
     name: &GroupName,
     groups: &BTreeMap<GroupName, SeenGroup>,
     slots: &[SlotRef],
-    seen_slots: &[Option<SeenSlot>],
+    seen_slots: &[SeenSlot],
 ) {
     let Some(group) = groups.get(name) else {
         let detail = format!("there is no Auto Scaling group {name}: name the one that serves now");
@@ -206,12 +222,13 @@ fn note_blue(
     let healthy = slots
         .iter()
         .zip(seen_slots)
-        .filter(|(slot, _)| group.slots.contains(slot))
-        .filter_map(|(_, seen)| Some(group.servers(Some(&seen.as_ref()?.targets)).healthy))
+        .filter(|(slot, _)| Attached::to(slot, &group.target_groups) == Attached::Everywhere)
+        .filter_map(|(_, seen)| seen.iter().map(Option::as_ref).collect::<Option<Vec<_>>>())
+        .map(|seen| group.servers(Some(&targets(&seen))).healthy)
         .max();
     survey.blue = Some(BlueSurvey {
         group: name.clone(),
-        slots: group.slots.clone(),
+        attached: group.target_groups.clone(),
         size: group.desired,
         healthy: healthy.unwrap_or(0),
         min: group.min,

@@ -1,6 +1,6 @@
-//! Weights on the wire: AWS takes 0 to 999 for each slot and what it does with `{0, 0}` is not documented.
+//! Weights on the wire: AWS takes 0 to 999 for each target group and what it does with `{0, 0}` is not documented.
 
-use crate::domain::{ids::SlotRef, observation::Forward, weight::Weight};
+use crate::domain::{ids::TargetGroupRef, observation::Forward, weight::Weight};
 
 /// All of it, as AWS takes it.
 const ALL: i32 = 999;
@@ -14,11 +14,11 @@ pub(super) fn to_wire(weight: Weight) -> (i32, i32) {
     }
 }
 
-/// Green's share of a forward.
-pub(super) fn from_wire(forwards: &[(SlotRef, u32)], blue: &SlotRef, green: &SlotRef) -> Forward {
+/// Green's share of a forward; `blue` and `green` are the target groups of the route's load balancer.
+pub(super) fn from_wire(forwards: &[(TargetGroupRef, u32)], blue: &TargetGroupRef, green: &TargetGroupRef) -> Forward {
     let weight =
-        |of: &SlotRef| forwards.iter().filter(|(slot, _)| slot == of).map(|(_, weight)| u64::from(*weight)).sum::<u64>();
-    let elsewhere = forwards.iter().any(|(slot, _)| slot != blue && slot != green);
+        |of: &TargetGroupRef| forwards.iter().filter(|(to, _)| to == of).map(|(_, weight)| u64::from(*weight)).sum::<u64>();
+    let elsewhere = forwards.iter().any(|(to, _)| to != blue && to != green);
     let (blue, green) = (weight(blue), weight(green));
     let total = blue.saturating_add(green);
     if elsewhere || total == 0 {
@@ -36,13 +36,13 @@ pub(super) fn from_wire(forwards: &[(SlotRef, u32)], blue: &SlotRef, green: &Slo
 mod tests {
     use super::*;
 
-    fn slots() -> (SlotRef, SlotRef) {
-        (SlotRef::new("blue"), SlotRef::new("green"))
+    fn sides() -> (TargetGroupRef, TargetGroupRef) {
+        (TargetGroupRef::new("blue"), TargetGroupRef::new("green"))
     }
 
     #[test]
     fn every_weight_is_sent_within_bounds_and_read_back_as_it_was() {
-        let (blue, green) = slots();
+        let (blue, green) = sides();
         for permille in 0..=1000 {
             let weight = Weight::from_permille(permille).unwrap();
             let (b, g) = to_wire(weight);
@@ -53,8 +53,8 @@ mod tests {
     }
 
     #[test]
-    fn a_forward_to_one_slot_is_all_of_it() {
-        let (blue, green) = slots();
+    fn a_forward_to_one_target_group_is_all_of_it() {
+        let (blue, green) = sides();
         assert!(from_wire(&[(blue.clone(), 1)], &blue, &green).is_all_blue());
         assert!(from_wire(&[(green.clone(), 1)], &blue, &green).is_all_green());
         assert!(from_wire(&[(green.clone(), 999), (blue.clone(), 0)], &blue, &green).is_all_green());
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn what_goes_elsewhere_or_nowhere_is_no_split() {
-        let (blue, green) = slots();
-        let other = (SlotRef::new("other"), 1);
+        let (blue, green) = sides();
+        let other = (TargetGroupRef::new("other"), 1);
         for wire in [vec![], vec![other.clone()], vec![(blue.clone(), 1), other], vec![(blue.clone(), 0), (green.clone(), 0)]] {
             assert_eq!(from_wire(&wire, &blue, &green), Forward::Elsewhere, "{wire:?}");
         }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_trickle_set_by_hand_is_never_shown_as_none() {
-        let (blue, green) = slots();
+        let (blue, green) = sides();
         let forward = from_wire(&[(blue.clone(), 999), (green.clone(), 1)], &blue, &green);
         assert_eq!(forward, Forward::Split(Weight::from_permille(1).unwrap()));
         assert!(!from_wire(&[(blue.clone(), 1), (green.clone(), 999)], &blue, &green).is_all_green());

@@ -6,7 +6,7 @@ use super::{Decision, all_routes, routes_where};
 use crate::domain::{
     action::{Action, Side},
     deployment::Deployment,
-    observation::{GroupView, Known, Observation},
+    observation::{Attached, GroupView, Known, Observation},
     phase::Phase,
     plan::Plan,
     time,
@@ -115,7 +115,7 @@ pub(super) fn remove(d: &Deployment, o: &Observation, timing: &Timing, plan: &Pl
             let unnamed = slot.seen().is_some_and(|slot| slot.named_by == 0);
             if !unnamed {
                 Removal::Wait
-            } else if group.attached {
+            } else if group.attached != Attached::Nowhere {
                 Removal::Act(Action::Detach { side })
             } else if targets_gone.believed(timing) {
                 Removal::Act(Action::DeleteGroup { side })

@@ -8,7 +8,7 @@ use crate::domain::{
     deadline,
     deployment::{Deployment, Order, Steer, Trigger},
     health::{self, Verdict},
-    observation::{Forward, Observation, RouteView},
+    observation::{Attached, Forward, Observation, RouteView},
     phase::Phase,
     plan::Plan,
     time,
@@ -177,7 +177,7 @@ fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
             && routes.iter().zip(&d.overlays).all(|(view, rule)| view.overlays.iter().any(|overlay| &overlay.rule == rule))
     });
     let slot_is_ours = o.green_slot.seen().is_some_and(|slot| slot.strangers == 0)
-        && o.green.seen().is_some_and(|group| group.ours && group.attached && !group.deleting);
+        && o.green.seen().is_some_and(|group| group.ours && group.attached == Attached::Everywhere && !group.deleting);
     let blue_stays = d.plan.as_ref().is_some_and(|plan| pinned(plan, o));
     whole && slot_is_ours && blue_stays && health::verdict(d, o, weight).passed()
 }

@@ -81,8 +81,10 @@ fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
                 ));
                 continue;
             }
-            let serves =
-                d.live.as_ref().is_none_or(|live| matches!(route.forwards.as_slice(), [(slot, _)] if *slot == live.slot));
+            let serves = d
+                .live
+                .as_ref()
+                .is_none_or(|live| matches!(route.forwards.as_slice(), [(to, _)] if live.slot.position(to).is_some()));
             match owner.role {
                 Role::Overlay => remove.push(rule.rule.clone()),
                 Role::Shield if serves => remove.push(rule.rule.clone()),

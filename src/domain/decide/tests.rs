@@ -11,7 +11,7 @@ use crate::domain::{
     deployment::{Deployment, Trigger},
     invariants,
     looks::Looks,
-    observation::{Forward, Known, Observation, Servers},
+    observation::{Attached, Forward, Known, Observation, Servers},
     phase::{BackAs, Phase},
     sample::{at, deployment, observation, percent, route_mut, seen_mut, shield},
     timing::Timing,
@@ -53,11 +53,12 @@ fn weight_rises_only_where_the_slot_holds_our_own_group_and_nothing_else() {
     let rise = Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: percent(50) };
     assert_eq!(action(decided(&d, &o, at(1))), Some(rise));
 
-    let changes: [fn(&mut Observation); 7] = [
+    let changes: [fn(&mut Observation); 8] = [
         |o| seen_mut(&mut o.green_slot).strangers = 1,
         |o| o.green_slot = Known::Unknown("throttled".to_owned()),
         |o| seen_mut(&mut o.green).ours = false,
-        |o| seen_mut(&mut o.green).attached = false,
+        |o| seen_mut(&mut o.green).attached = Attached::Nowhere,
+        |o| seen_mut(&mut o.green).attached = Attached::Partly,
         |o| seen_mut(&mut o.green).deleting = true,
         |o| seen_mut(&mut o.green).servers.healthy = 0,
         |o| o.routes[0] = Known::Unknown("throttled".to_owned()),
@@ -114,6 +115,45 @@ fn a_group_goes_only_while_no_rule_names_its_slot() {
     assert_eq!(action(decided(&d, &o, now)), None);
     seen_mut(&mut o.green_slot).named_by = 0;
     assert_eq!(action(decided(&d, &o, now)), Some(Action::Detach { side: Side::Green }));
+}
+
+#[test]
+fn a_group_that_was_detached_by_half_is_detached_again_and_not_removed() {
+    let mut d = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+    let now = at(1000);
+    d.seen.absences.overlays = vec![believed(now)];
+    d.seen.absences.shields = vec![believed(now)];
+    d.seen.absences.green_targets = believed(now);
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    seen_mut(&mut o.green_slot).named_by = 0;
+    seen_mut(&mut o.green_slot).targets = 0;
+    seen_mut(&mut o.green).attached = Attached::Partly;
+    assert_eq!(action(decided(&d, &o, now)), Some(Action::Detach { side: Side::Green }));
+    seen_mut(&mut o.green).attached = Attached::Nowhere;
+    assert_eq!(action(decided(&d, &o, now)), Some(Action::DeleteGroup { side: Side::Green }));
+}
+
+/// Two load balancers, one of which is slow to show a weight.
+#[test]
+fn the_slower_route_holds_the_stage() {
+    let d = deployment(2, shifting(percent(50)));
+    let rise = |routes: &[usize]| {
+        let routes = routes.iter().map(|i| (*i, d.overlays[*i].clone())).collect();
+        Some(Action::SetWeight { routes, weight: percent(50) })
+    };
+    let mut o = observation(&d, Weight::NONE);
+    assert_eq!(action(decided(&d, &o, at(1))), rise(&[0, 1]), "both are sent together");
+    route_mut(&mut o, 0).overlays[0].forward = Forward::Split(percent(50));
+    assert_eq!(action(decided(&d, &o, at(90))), rise(&[1]), "a minute of bake would be over, and it has not begun");
+    o.routes[1] = Known::Unknown("throttled".to_owned());
+    assert!(matches!(decided(&d, &o, at(91)), Decision::Wait { .. }), "unknown is not seen");
+    let o = observation(&d, percent(50));
+    let Decision::Advance(next) = decided(&d, &o, at(92)) else { panic!("both show it") };
+    assert_eq!(
+        next.phase,
+        Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: Some(at(92)) }
+    );
 }
 
 #[test]
@@ -269,7 +309,11 @@ fn a_rule_of_somebody_else_that_keeps_a_slot_in_use_is_told_of() {
     seen_mut(&mut o.blue_slot).named_by = 1;
     assert_eq!(said(&o), None, "the overlay still stands, and it names the slot");
     route_mut(&mut o, 0).overlays.clear();
-    assert!(said(&o).is_some_and(|said| said.contains("still named by 1 rule")), "{:?}", said(&o));
+    assert!(
+        said(&o).is_some_and(|said| said.contains("1 rule(s) that are no declared route still name slot-a")),
+        "{:?}",
+        said(&o)
+    );
     seen_mut(&mut o.blue_slot).named_by = 0;
     assert_eq!(said(&o), None);
 }

@@ -289,7 +289,7 @@ impl Mind {
 }
 
 fn slot_index(slot: &SlotRef) -> u8 {
-    u8::from(slot.as_str() == "slot-b")
+    u8::from(*slot == SlotRef::new("slot-b"))
 }
 
 fn group_index(group: &GroupName) -> u8 {

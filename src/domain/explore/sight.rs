@@ -3,8 +3,8 @@
 use super::world::{Group, Route, Rule, SIZE, Scene};
 use crate::domain::{
     deployment::Deployment,
-    ids::{DeploymentId, GroupName, RuleRef, SlotRef},
-    observation::{Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
+    ids::{DeploymentId, GroupName, RuleRef, SlotRef, TargetGroupRef},
+    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
     sample,
     survey::{OtherRule, Owner, Role, Survey},
     weight::Weight,
@@ -37,7 +37,7 @@ impl Sight {
 /// The look as deployment `d` gets it.
 pub fn observation(d: &Deployment, sight: &Sight) -> Observation {
     let Some(plan) = &d.plan else { return before_a_plan(d, sight) };
-    let green_slot = u8::from(plan.green.slot.as_str() == "slot-b");
+    let green_slot = u8::from(plan.green.slot == SlotRef::new("slot-b"));
     let routes = plan.routes.len();
     let group = |bit: u8, name: Option<&GroupName>, slot: u8| match name {
         _ if sight.unknown & bit != 0 => Known::Unknown("throttled".to_owned()),
@@ -109,7 +109,7 @@ fn group_view(group: &Group, slot: u8) -> Known<GroupView> {
         min: if group.full { servers } else { 1 },
         protected: group.protected,
         deleting: group.deleting,
-        attached: group.slot == Some(slot),
+        attached: if group.slot == Some(slot) { Attached::Everywhere } else { Attached::Nowhere },
         ours: true,
     })
 }
@@ -133,7 +133,7 @@ fn survey(d: &Deployment, scene: &Scene) -> Survey {
     let mut survey = sample::survey(d.declaration.routes.len(), live);
     for (i, (seen, route)) in survey.routes.iter_mut().flatten().zip(&scene.routes).enumerate() {
         let slot = if route.base == 0 { "slot-a" } else { "slot-b" };
-        seen.forwards = vec![(SlotRef::new(slot), 1)];
+        seen.forwards = vec![(TargetGroupRef::new(slot), 1)];
         let rules = [("overlay", Role::Overlay, 99, route.overlay), ("shield", Role::Shield, 98, route.shield)];
         seen.others = rules
             .into_iter()
@@ -149,7 +149,8 @@ fn survey(d: &Deployment, scene: &Scene) -> Survey {
     }
     let group = scene.groups[group_index(&GroupName::new(live))];
     if let Some(blue) = &mut survey.blue {
-        blue.slots = group.slot.into_iter().map(|slot| SlotRef::new(if slot == 0 { "slot-a" } else { "slot-b" })).collect();
+        let target_group = |slot| TargetGroupRef::new(if slot == 0 { "slot-a" } else { "slot-b" });
+        blue.attached = group.slot.into_iter().map(target_group).collect();
         (blue.min, blue.protected) = (if group.full { 2 } else { 1 }, group.protected);
         blue.healthy = u32::from(group.healthy);
     }

@@ -1,6 +1,9 @@
 //! Reads what a service in an environment is declared to be.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -8,9 +11,9 @@ use super::reader::{Faults, Fields, Node, child};
 use crate::domain::{
     declaration::{
         Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX, ServerGroupSpec, Stage,
-        Strategy,
+        Strategy, TARGET_GROUPS_MAX,
     },
-    ids::{GroupName, RouteRef, SlotRef},
+    ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
     survey::FieldFault,
     time::BakeTime,
     weight::Weight,
@@ -81,18 +84,41 @@ fn provider(node: &Node<'_>, faults: &mut Faults) -> Option<Provider> {
     kind.and(region).map(|region| Provider::Aws { region })
 }
 
+/// Lists of target groups, all as long: position `k` is the same load balancer's in each.
 fn slots(node: &Node<'_>, faults: &mut Faults) -> Option<Vec<SlotRef>> {
-    if let Value::Array(entries) = node.value
-        && entries.iter().any(Value::is_array)
-    {
-        for (i, _) in entries.iter().enumerate().filter(|(_, entry)| entry.is_array()) {
-            faults
-                .add(format!("{}/{i}", node.at), "a slot of several target groups is not supported yet: name one target group");
+    let entries = node.list(2..=SLOTS_MAX, faults)?;
+    let mut named = HashSet::new();
+    let read: Vec<_> = entries.iter().map(|entry| slot(entry, &mut named, faults)).collect();
+    let count = |slot: &SlotRef| slot.target_groups().len();
+    let wanted = read.iter().flatten().next().map(count);
+    for (entry, slot) in entries.iter().zip(&read) {
+        if let (Some(has), Some(wanted)) = (slot.as_ref().map(count), wanted)
+            && has != wanted
+        {
+            faults.add(
+                &entry.at,
+                format!("has {has} target groups, the first slot {wanted}: each names one for every load balancer, in the same order"),
+            );
         }
-        return None;
     }
-    let slots = node.different_texts(2..=SLOTS_MAX, REFERENCE_CHARS_MAX, faults)?;
-    Some(slots.into_iter().map(SlotRef::new).collect())
+    read.into_iter().collect()
+}
+
+/// A target group, or a list of them.
+fn slot<'a>(node: &Node<'a>, named: &mut HashSet<&'a str>, faults: &mut Faults) -> Option<SlotRef> {
+    let entries = if node.value.is_array() { node.list(1..=TARGET_GROUPS_MAX, faults)? } else { vec![node.clone()] };
+    let target_groups: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let text = entry.text(REFERENCE_CHARS_MAX, faults)?;
+            let new = named.insert(text);
+            if !new {
+                faults.add(&entry.at, "is named twice: a target group belongs to one slot");
+            }
+            new.then(|| TargetGroupRef::new(text))
+        })
+        .collect();
+    target_groups.into_iter().collect::<Option<_>>().and_then(SlotRef::of)
 }
 
 fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec> {

@@ -93,7 +93,6 @@ fn what_later_work_brings_is_refused_and_says_so() {
     for (pointer, value) in [
         ("/preview", json!({"header": "X-Preview", "value": "green"})),
         ("/provider/role_arn", json!("arn:aws:iam::1:role/x")),
-        ("/slots/0", json!(["a", "b"])),
         ("/strategy/stages/0/gates", json!(["errors"])),
         ("/strategy/verify", json!(["errors"])),
         ("/strategy/gates", gate),
@@ -115,6 +114,30 @@ fn what_later_work_brings_is_refused_and_says_so() {
         let faults = release(&with).unwrap_err();
         assert_eq!(pointers(&faults), [pointer]);
         assert!(faults[0].detail.contains("not supported yet"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_slot_is_a_target_group_or_one_for_each_load_balancer() {
+    let read = |slots: Value| {
+        let mut with = declared();
+        with["slots"] = slots;
+        declaration(&with)
+    };
+    let two = read(json!([["a-public", "a-internal"], ["b-public", "b-internal"]])).unwrap();
+    assert_eq!(two.slots[1].to_string(), "b-public and b-internal");
+    assert_eq!(two.pointer_to(1, 1), "/slots/1/1");
+    assert_eq!(read(json!([["a"], "b"])).unwrap(), read(json!(["a", "b"])).unwrap(), "a list of one is one");
+    for (slots, pointer) in [
+        (json!([["a", "b"], "c"]), "/slots/1"),
+        (json!(["a", ["b", "c"]]), "/slots/1"),
+        (json!([["a", "b"], ["c", "a"]]), "/slots/1/1"),
+        (json!([["a", "a"], ["b", "c"]]), "/slots/0/1"),
+        (json!([[], "b"]), "/slots/0"),
+        (json!([["a", 7], ["b", "c"]]), "/slots/0/1"),
+        (json!([["1", "2", "3", "4", "5", "6"], "b"]), "/slots/0"),
+    ] {
+        assert_eq!(pointers(&read(slots.clone()).unwrap_err()), [pointer], "{slots}");
     }
 }
 

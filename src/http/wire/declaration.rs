@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Percent;
+use super::{Percent, SlotView};
 use crate::domain::{
     declaration::{Capacity, Deadlines, Declaration, Provider, ServerGroupSpec, Strategy},
     time::show_duration,
@@ -20,9 +20,9 @@ pub struct DeclarationView {
     /// Where production traffic enters: a listener rule's ARN, or a listener's for its default action.
     #[schema(min_items = 1, max_items = 10)]
     pub routes: Vec<String>,
-    /// Target groups, used in turn.
+    /// Where groups are registered, used in turn.
     #[schema(min_items = 2, max_items = 5)]
-    pub slots: Vec<String>,
+    pub slots: Vec<SlotView>,
     /// The running group to adopt the first time; ignored once a deployment has succeeded.
     #[schema(max_length = 255)]
     pub blue: Option<String>,
@@ -171,7 +171,7 @@ impl From<&Declaration> for DeclarationView {
         Self {
             provider: ProviderView { kind: ProviderKind::Aws, region: region.clone() },
             routes: d.routes.iter().map(ToString::to_string).collect(),
-            slots: d.slots.iter().map(ToString::to_string).collect(),
+            slots: d.slots.iter().map(SlotView::from).collect(),
             blue: d.blue.as_ref().map(ToString::to_string),
             server_group: ServerGroupView::from(&d.server_group),
             strategy: StrategyView::from(&d.strategy),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Percent, environment::deployment_url};
+use super::{Percent, SlotView, environment::deployment_url};
 use crate::{
     domain::{
         command,
@@ -192,7 +192,7 @@ pub struct GroupView {
     pub server_group: String,
     /// Null until the plan is made.
     #[schema(required = true)]
-    pub slot: Option<String>,
+    pub slot: Option<SlotView>,
     /// Null where it cannot be told.
     #[schema(required = true)]
     pub image: Option<String>,
@@ -351,13 +351,13 @@ fn blue(d: &Deployment) -> Option<GroupView> {
     match (&d.plan, &d.live, &d.declaration.blue) {
         (Some(plan), _, _) => plan.blue.as_ref().map(|blue| GroupView {
             server_group: blue.group.to_string(),
-            slot: Some(plan.blue_slot.to_string()),
+            slot: Some(SlotView::from(&plan.blue_slot)),
             image: blue.image.clone(),
             servers,
         }),
         (None, Some(live), _) => Some(GroupView {
             server_group: live.group.to_string(),
-            slot: Some(live.slot.to_string()),
+            slot: Some(SlotView::from(&live.slot)),
             image: Some(live.image.to_string()),
             servers,
         }),
@@ -369,7 +369,7 @@ fn blue(d: &Deployment) -> Option<GroupView> {
 fn green(d: &Deployment) -> GroupView {
     GroupView {
         server_group: d.target.group(d.number).to_string(),
-        slot: d.plan.as_ref().map(|plan| plan.green.slot.to_string()),
+        slot: d.plan.as_ref().map(|plan| SlotView::from(&plan.green.slot)),
         image: Some(d.image.to_string()),
         servers: d.seen.green.map(ServersView::from),
     }

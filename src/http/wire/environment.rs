@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DeclarationView, DeploymentLink, PlannedView, ServersView, environment_url};
+use super::{DeclarationView, DeploymentLink, PlannedView, ServersView, SlotView, environment_url};
 use crate::{
     domain::{
         deployment::{Deployment, Live, Status},
@@ -19,7 +19,7 @@ use crate::{
 pub struct LiveView {
     #[schema(example = "web-prod-v041")]
     pub server_group: String,
-    pub slot: String,
+    pub slot: SlotView,
     #[schema(example = "ami-0aa1")]
     pub image: String,
     /// The number of the deployment that made it live.
@@ -30,7 +30,7 @@ impl From<&Live> for LiveView {
     fn from(live: &Live) -> Self {
         Self {
             server_group: live.group.to_string(),
-            slot: live.slot.to_string(),
+            slot: SlotView::from(&live.slot),
             image: live.image.to_string(),
             number: live.number,
         }

@@ -20,7 +20,7 @@ pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody,
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::domain::weight::Weight;
+use crate::domain::{ids::SlotRef, weight::Weight};
 
 /// A weight as people write it, with one decimal at most: `25`, `12.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
@@ -40,6 +40,29 @@ impl Serialize for Percent {
             serializer.serialize_u16(permille / 10)
         } else {
             serializer.serialize_f64(self.0.percent())
+        }
+    }
+}
+
+/// A target group; or several, one for each load balancer, in the same order in every slot.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Slot)]
+#[serde(untagged)]
+pub enum SlotView {
+    One(String),
+    Several(TargetGroups),
+}
+
+/// As a list.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(min_items = 1, max_items = 5)]
+pub struct TargetGroups(pub Vec<String>);
+
+impl From<&SlotRef> for SlotView {
+    fn from(slot: &SlotRef) -> Self {
+        match slot.target_groups() {
+            [one] => Self::One(one.to_string()),
+            several => Self::Several(TargetGroups(several.iter().map(ToString::to_string).collect())),
         }
     }
 }

@@ -14,8 +14,10 @@ use cutover::{
         action::{Action, Side},
         declaration::Declaration,
         deployment::Deployment,
-        ids::{DeploymentId, GroupName, ListenerRef, RouteRef, RuleRef, SlotRef},
-        observation::{Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, Servers, SlotView},
+        ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef},
+        observation::{
+            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, Servers, SlotView,
+        },
         overlap::Condition,
         phase::Phase,
         plan::{Inputs, Plan},
@@ -165,7 +167,7 @@ impl World {
                 min: group.min,
                 protected: group.protected,
                 deleting: false,
-                attached: group.attached,
+                attached: if group.attached { Attached::Everywhere } else { Attached::Nowhere },
                 ours: owner.is_none() || group.deployment == owner,
             }),
         }
@@ -193,9 +195,10 @@ impl World {
             });
             Some(RouteSurvey {
                 listener: ListenerRef::new(format!("listener of {route}")),
+                load_balancer: LoadBalancerRef::new("balancer"),
                 number: Some(BASE_NUMBER),
                 conditions: vec![Condition::Host(vec![route.to_string()])],
-                forwards: vec![(self.bases.get(route)?.clone(), 1)],
+                forwards: vec![(self.bases.get(route)?.target_groups()[0].clone(), 1)],
                 form: serde_json::Value::Null,
                 others: others.collect(),
                 reserved: Vec::new(),
@@ -204,13 +207,13 @@ impl World {
         let slots = declaration.slots.iter().map(|slot| {
             let targets =
                 self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
-            Some(SlotSurvey { targets })
+            Some(SlotSurvey { targets, load_balancers: vec![None] })
         });
         let blue = blue.and_then(|name| {
             let group = self.groups.get(&name)?;
             Some(BlueSurvey {
                 group: name,
-                slots: vec![group.slot.clone()],
+                attached: group.slot.target_groups().to_vec(),
                 size: group.size,
                 healthy: group.healthy,
                 min: group.min,

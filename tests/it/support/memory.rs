@@ -92,8 +92,8 @@ impl Row {
         let mut held = vec![format!("environment {}", d.target)];
         held.extend(d.declaration.routes.iter().map(|route| format!("route {route}")));
         if let Some(plan) = &d.plan {
-            held.push(format!("slot {}", plan.blue_slot));
-            held.push(format!("slot {}", plan.green.slot));
+            let slots = [&plan.blue_slot, &plan.green.slot].into_iter().flat_map(|slot| slot.target_groups());
+            held.extend(slots.map(|target_group| format!("slot {target_group}")));
             held.push(format!("group {}", plan.green.group));
             held.extend(plan.blue.iter().map(|blue| format!("group {}", blue.group)));
             for route in &plan.routes {

@@ -11,7 +11,7 @@ use cutover::{
     cloud::aws::{AwsCloud, AwsSettings, Budget, BudgetSettings, Grant},
     domain::{
         declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage as Step, Strategy},
-        ids::{GroupName, RouteRef, SlotRef},
+        ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
         time::BakeTime,
         weight::Weight,
     },
@@ -126,7 +126,11 @@ impl Scene {
         Declaration {
             provider: Provider::Aws { region: "eu-west-1".to_owned() },
             routes: service.routes.iter().map(RouteRef::new).collect(),
-            slots: service.slots.iter().map(|slot| SlotRef::new(&slot[0])).collect(),
+            slots: service
+                .slots
+                .iter()
+                .filter_map(|slot| SlotRef::of(slot.iter().map(TargetGroupRef::new).collect()))
+                .collect(),
             blue: service.blue.as_ref().map(GroupName::new),
             server_group: ServerGroupSpec {
                 launch_template: LaunchTemplate { id: service.launch_template.clone(), version: 1 },

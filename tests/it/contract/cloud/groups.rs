@@ -4,7 +4,7 @@ use cutover::domain::{
     action::{Action as Change, Side},
     deployment::Deployment,
     ids::Image,
-    observation::{GroupView, Known},
+    observation::{Attached, GroupView, Known},
     phase::{BackAs, Phase},
 };
 
@@ -40,7 +40,7 @@ async fn a_group_comes_up_in_its_slot_and_goes_again(world: &World) {
     house.apply(&d, &Change::CreateGreen).await.unwrap();
     let up = eventually("green is healthy", async || green(&house, &d).await.filter(|group| group.servers.healthy == 2)).await;
     assert_eq!((up.servers.desired, up.servers.in_service, up.min), (2, 2, 2));
-    assert!(up.ours && up.attached && !up.deleting && !up.protected);
+    assert!(up.ours && up.attached == Attached::Everywhere && !up.deleting && !up.protected);
     house.apply(&d, &Change::GrowGreen { size: 3 }).await.unwrap();
     let grown = async || green(&house, &d).await.filter(|group| group.servers.healthy == 3);
     let grown = eventually("green has grown with its minimum", grown).await;
@@ -57,7 +57,7 @@ async fn a_group_comes_up_in_its_slot_and_goes_again(world: &World) {
         // A group that is out already; moto fails there on its servers.
         house.apply(&d, &Change::Detach { side }).await.unwrap();
     }
-    let attached = async || green(&house, &d).await.filter(|group| !group.attached);
+    let attached = async || green(&house, &d).await.filter(|group| group.attached == Attached::Nowhere);
     eventually("green is out of its slot", attached).await;
     for _ in 0..2 {
         house.apply(&d, &Change::DeleteGroup { side }).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_pinned_blue_keeps_its_size_and_gets_its_minimum_back(world: &World) {
     let pinned = blue().await;
     assert_eq!(pinned.min, 2);
     assert_eq!(pinned.protected, world.emulator != Emulator::Moto, "moto does not know deletion protection");
-    assert!(pinned.ours && pinned.attached);
+    assert!(pinned.ours && pinned.attached == Attached::Everywhere);
     house.apply(&d, &Change::UnpinBlue).await.unwrap();
     assert_eq!((blue().await.min, blue().await.protected), (1, false));
 }

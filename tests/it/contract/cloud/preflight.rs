@@ -5,7 +5,8 @@ use aws_sdk_elasticloadbalancingv2::types::{
 };
 use cutover::domain::{
     declaration::Declaration,
-    ids::{GroupName, RouteRef, SlotRef},
+    ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
+    plan::{self, Inputs},
     survey::{FieldFault, Role},
 };
 
@@ -39,7 +40,7 @@ async fn a_route_is_seen_with_its_neighbours_and_slots(world: &World) {
     assert_eq!((survey.faults, survey.warnings), (vec![], vec![]));
     let route = survey.routes[0].as_ref().unwrap();
     assert_eq!((route.listener.as_str(), route.number), (house.listener.as_str(), Some(100)));
-    assert_eq!(route.forwards, [(SlotRef::new(&house.slots[0]), 1)]);
+    assert_eq!(route.forwards, [(TargetGroupRef::new(&house.slots[0]), 1)]);
     assert_eq!(route.others.len(), 1, "the default rule has no number and is no neighbour");
     assert_eq!((route.others[0].rule.as_str(), route.others[0].number), (neighbour.as_str(), 7));
     assert_eq!(route.others[0].owner, None);
@@ -106,8 +107,9 @@ async fn a_slot_of_another_load_balancer_is_refused(world: &World) {
     let (house, other) = (House::build(world, "here").await, House::build(world, "there").await);
     let mut declaration = house.declaration(&house.base);
     declaration.slots.push(SlotRef::new(&other.slots[0]));
-    let survey = house.survey(&house.pending(declaration)).await;
-    assert!(faults(&survey.faults, "/slots/2")[0].contains(&other.load_balancer), "{:?}", survey.faults);
+    let d = house.pending(declaration);
+    let refused = plan::make(&Inputs::of(&d), &house.survey(&d).await).unwrap_err();
+    assert!(faults(&refused, "/slots/2")[0].contains(&other.load_balancer), "{refused:?}");
 }
 
 /// Gives a slot sticky sessions.
@@ -158,7 +160,7 @@ async fn blue_is_seen_as_it_is_to_be_pinned(world: &World) {
     let survey = house.survey(&house.pending(declaration)).await;
     let blue = survey.blue.unwrap();
     assert_eq!(blue.group.as_str(), house.blue());
-    assert_eq!(blue.slots, [SlotRef::new(&house.slots[0])]);
+    assert_eq!(blue.attached, [TargetGroupRef::new(&house.slots[0])]);
     assert_eq!((blue.size, blue.min, blue.max, blue.protected), (2, 1, 4, false));
     assert_eq!(blue.image.as_deref(), Some("lt:1"));
 }

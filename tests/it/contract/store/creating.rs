@@ -3,7 +3,7 @@
 use cutover::{
     domain::{
         deployment::Live,
-        ids::{RouteRef, SlotRef},
+        ids::{RouteRef, SlotRef, TargetGroupRef},
         phase::{BackAs, Phase},
         time,
     },
@@ -113,7 +113,9 @@ async fn a_slot_or_rule_number_in_use_is_held_and_nothing_of_the_settle_is_store
     let web = release(store, "web").await;
     bring(store, web, Phase::Provisioning).await;
     let mut shared = declaration("api");
-    shared.slots = vec![SlotRef::new("api-a"), SlotRef::new("web-b")];
+    let pair = |one: &str, other: &str| SlotRef::of([one, other].map(TargetGroupRef::new).to_vec()).unwrap();
+    // One target group in common is enough.
+    shared.slots = vec![pair("api-a", "api-a2"), pair("api-b2", "web-b")];
     store.declare(&of("api"), &shared, "ada", None).await.unwrap();
     let api = create(store, "api").await.deployment.id;
     let before = store.get(api).await.unwrap().unwrap();

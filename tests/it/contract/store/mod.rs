@@ -75,6 +75,7 @@ pub fn plan(d: &Deployment, number: u32) -> Plan {
     let routes = d.declaration.routes.iter().zip((number..).step_by(2)).map(|(route, number)| RoutePlan {
         route: route.clone(),
         listener: ListenerRef::new("listener"),
+        position: 0,
         base_number: None,
         overlay_number: number + 1,
         shield_number: number,
