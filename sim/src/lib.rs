@@ -24,6 +24,7 @@ pub mod load;
 pub mod model;
 pub mod names;
 pub mod options;
+pub mod quotas;
 pub mod scenario;
 pub mod scene;
 pub mod servers;

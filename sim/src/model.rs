@@ -36,6 +36,8 @@ pub struct Region {
     pub instances: Table<Instance>,
     pub launch_templates: Table<LaunchTemplate>,
     pub images: Table<Image>,
+    /// Those that are not AWS's own.
+    pub quotas: BTreeMap<String, u32>,
     /// Oldest first; shared, since snapshots carry all of them.
     pub activities: Vec<Arc<Activity>>,
 }
@@ -46,6 +48,8 @@ pub struct LoadBalancer {
     pub name: String,
     /// `application`, or `network`: the latter has no rules.
     pub kind: String,
+    /// `internet-facing` or `internal`: shown, and of no consequence here.
+    pub scheme: String,
     pub tags: Tags,
 }
 

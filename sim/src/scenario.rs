@@ -36,7 +36,8 @@ pub struct Stage {
     pub services: u32,
     /// Routes of each service on each of its load balancers: its host, then `/part-1/*`, … of its host.
     pub routes: u32,
-    /// Load balancers that each service has routes on; with more than one, a slot is a list of target groups.
+    /// Load balancers that each service has routes on: the first is internet-facing, the others are internal. With more than
+    /// one, a slot is a list of target groups.
     pub load_balancers: u32,
     /// The first route on each load balancer is its listener's default action. Services then share no load balancer.
     pub default_action: bool,
@@ -167,7 +168,7 @@ pub fn build(region: &mut Region, stage: &Stage, at: Timestamp) -> Result<Staged
     let mut fronts = Vec::new();
     for number in 0..stage.services {
         if number % shared == 0 {
-            fronts = (0..stage.load_balancers).map(|_| front(region, &mut staged)).collect();
+            fronts = (0..stage.load_balancers).map(|nth| front(region, nth, &mut staged)).collect();
         }
         let service = service(region, stage, number, number % shared, &fronts, &images, at);
         staged.services.push(service);
@@ -200,11 +201,12 @@ fn versions(stage: &Stage) -> Vec<ImageOf> {
 }
 
 /// A load balancer and its one listener, which answers 404 by default.
-fn front(region: &mut Region, staged: &mut Staged) -> String {
+fn front(region: &mut Region, nth: u32, staged: &mut Staged) -> String {
     let name = format!("edge-{}", region.load_balancers.len() + 1);
     let kind = "application".to_owned();
     let load_balancer = names::load_balancer(region, &name, &kind);
-    let balancer = LoadBalancer { arn: load_balancer.clone(), name, kind, tags: BTreeMap::new() };
+    let scheme = if nth == 0 { "internet-facing" } else { "internal" }.to_owned();
+    let balancer = LoadBalancer { arn: load_balancer.clone(), name, kind, scheme, tags: BTreeMap::new() };
     region.load_balancers.insert(load_balancer.clone(), balancer);
     let arn = names::listener(region, &load_balancer);
     let nothing =

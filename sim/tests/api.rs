@@ -3,6 +3,7 @@
 mod api {
     pub mod region;
 
+    mod accounts;
     mod calls;
     mod faults;
     mod groups;

@@ -41,6 +41,7 @@ pub fn router(panel: Panel) -> Router {
         .route("/faults/{id}", delete(faults::remove))
         .route("/faults/{id}/release", post(faults::release))
         .route("/limits", get(faults::limits).put(faults::set_limits).delete(faults::lift_limits))
+        .route("/quotas", get(world::quotas).put(world::set_quotas))
         .route("/calls", get(calls::list).delete(calls::clear))
         .route("/images", post(world::image))
         .route("/launch-templates", post(world::launch_template))

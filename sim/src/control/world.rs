@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Panel, Told, told, unknown};
 use crate::{
     model::{Image, LaunchTemplate, Lifecycle, Region, TargetState},
-    names,
+    names, quotas,
     scenario::{self, Server, Stage, Staged},
     targets,
 };
@@ -83,6 +83,20 @@ pub async fn instance(State(panel): State<Panel>, Path((id, what)): Path<(String
         "kill" => panel.servers.kill(&id),
         other => return Err(unknown("switch", other)),
     };
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is set instead of AWS's own.
+pub async fn quotas(State(panel): State<Panel>) -> Json<BTreeMap<String, u32>> {
+    Json(panel.door.shared.now().quotas.clone())
+}
+
+/// Instead of AWS's own: `{"rules-per-application-load-balancer": 3}`; those that are not named are AWS's again.
+pub async fn set_quotas(State(panel): State<Panel>, Json(wanted): Json<BTreeMap<String, u32>>) -> Result<StatusCode, Told> {
+    if let Some(unknown) = wanted.keys().find(|name| !quotas::known(name)) {
+        return Err(told(StatusCode::UNPROCESSABLE_ENTITY, format!("there is no quota {unknown}")));
+    }
+    panel.door.shared.change(|region| region.quotas = wanted);
     Ok(StatusCode::NO_CONTENT)
 }
 

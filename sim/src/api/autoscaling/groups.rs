@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     model::{COOLDOWN_DEFAULT, Lifecycle, Region, ServerGroup},
-    names,
+    names, quotas,
 };
 
 /// The largest size that may be asked for.
@@ -36,6 +36,9 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
         let told =
             format!("AutoScalingGroup by this name already exists - A group with the name {name} already exists{pending}");
         return Err(Refusal::new("AlreadyExists", told));
+    }
+    if region.groups.len() >= quotas::of(region, quotas::GROUPS) {
+        return Err(Refusal::new("LimitExceeded", "The maximum number of Auto Scaling groups has been reached"));
     }
     let min = params.whole("MinSize", 0..=SIZE_MAX)?.ok_or_else(|| Refusal::validation("MinSize must be specified"))?;
     let max = params.whole("MaxSize", 0..=SIZE_MAX)?.ok_or_else(|| Refusal::validation("MaxSize must be specified"))?;

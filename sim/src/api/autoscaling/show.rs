@@ -10,13 +10,11 @@ use super::{
 };
 use crate::{
     model::{Instance, Lifecycle, Region, ServerGroup},
-    names,
+    names, quotas,
 };
 
 const PAGE_MAX: u32 = 100;
 const PAGE_DEFAULT: u32 = 50;
-/// More than AWS's default of 500, so that scale runs are not refused.
-const GROUPS_MAX: u32 = 10_000;
 
 /// Names that do not exist are left out, as on AWS: that is all a caller ever learns of a missing group.
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
@@ -67,7 +65,7 @@ fn matches(group: &ServerGroup, filter: Node<'_>) -> bool {
 
 pub fn account_limits(region: &Region, _: &Call<'_>) -> Answer {
     Ok(json!({
-        "MaxNumberOfAutoScalingGroups": GROUPS_MAX,
+        "MaxNumberOfAutoScalingGroups": quotas::of(region, quotas::GROUPS),
         "MaxNumberOfLaunchConfigurations": 200,
         "NumberOfAutoScalingGroups": region.groups.len(),
         "NumberOfLaunchConfigurations": 0,

@@ -7,13 +7,9 @@ use serde_json::{Value, json};
 use super::super::{query::Node, refusal::Refusal};
 use crate::{
     model::{Action, Name, Region},
-    targets,
+    quotas, targets,
 };
 
-/// Target groups of one forward; not adjustable on AWS.
-const GROUPS_MAX: usize = 5;
-/// Target groups all rules of a load balancer may name.
-const GROUPS_PER_LOAD_BALANCER_MAX: usize = 100;
 const WEIGHT_MAX: u32 = 999;
 const STICKINESS_SECONDS_MAX: u32 = 604_800;
 const ORDER_MAX: u32 = 50_000;
@@ -90,8 +86,8 @@ fn forward(node: Node<'_>, at: usize) -> Result<Action, Refusal> {
         let place = format!("actions.{at}.member.forwardConfig.targetGroups.{}.member.weight", number + 1);
         groups.push((tuple.required("TargetGroupArn")?.to_owned(), weight(tuple, &place)?));
     }
-    if groups.is_empty() || groups.len() > GROUPS_MAX {
-        return Err(Refusal::validation(format!("A forward action must have between 1 and {GROUPS_MAX} target groups")));
+    if groups.is_empty() {
+        return Err(Refusal::validation("A target group must be specified for a forward action"));
     }
     let unique: BTreeSet<&Name> = groups.iter().map(|(arn, _)| arn).collect();
     if unique.len() < groups.len() {
@@ -127,9 +123,13 @@ fn stickiness(config: Node<'_>) -> Result<Option<Duration>, Refusal> {
 /// Whether `load_balancer` may forward so, in place of the actions `replaced`.
 ///
 /// # Errors
-/// `TargetGroupNotFound`, `TargetGroupAssociationLimit` (a target group belongs to one load balancer),
+/// `ValidationError`, `TargetGroupNotFound`, `TargetGroupAssociationLimit` (a target group belongs to one load balancer),
 /// `TooManyUniqueTargetGroupsPerLoadBalancer`, `InvalidConfigurationRequest` for stickiness that would not work.
 pub fn allowed(region: &Region, load_balancer: &str, actions: &[Action]) -> Result<(), Refusal> {
+    let groups_max = quotas::of(region, quotas::SLOTS_OF_ACTION);
+    if targets::named_by(actions).count() > groups_max {
+        return Err(Refusal::validation(format!("A forward action must have between 1 and {groups_max} target groups")));
+    }
     for arn in targets::named_by(actions) {
         if !region.target_groups.contains_key(arn) {
             return Err(Refusal::target_group_not_found());
@@ -154,8 +154,9 @@ pub fn allowed(region: &Region, load_balancer: &str, actions: &[Action]) -> Resu
     let rules = region.rules.values().filter(|rule| mine.contains(&rule.listener));
     let held = rules.flat_map(|rule| targets::named_by(&rule.actions));
     let all: BTreeSet<&Name> = default.chain(held).chain(targets::named_by(actions)).collect();
-    if all.len() > GROUPS_PER_LOAD_BALANCER_MAX {
-        let told = format!("A load balancer can have at most {GROUPS_PER_LOAD_BALANCER_MAX} target groups");
+    let slots_max = quotas::of(region, quotas::SLOTS);
+    if all.len() > slots_max {
+        let told = format!("A load balancer can have at most {slots_max} target groups");
         return Err(Refusal::new("TooManyUniqueTargetGroupsPerLoadBalancer", told));
     }
     Ok(())

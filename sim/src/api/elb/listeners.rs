@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Answer, Call, query, refusal::Refusal},
-    actions, tags,
+    actions, few, tags,
 };
 use crate::{
     model::{Listener, Region},
@@ -74,6 +74,7 @@ pub fn delete(region: &mut Region, call: &Call<'_>) -> Answer {
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let params = call.params;
     let arns = params.texts("ListenerArns");
+    few(arns.len(), "listeners")?;
     let shown = match (params.text("LoadBalancerArn"), arns.is_empty()) {
         (Some(balancer), true) => {
             if !region.load_balancers.contains_key(balancer) {

@@ -4,27 +4,14 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Answer, Call, query, refusal::Refusal},
-    tags,
+    NAMED_MAX, tags,
 };
 use crate::{
     model::{LoadBalancer, Region},
-    names,
+    names, quotas,
 };
 
 const PAGE_MAX: u32 = 400;
-
-/// AWS's default quotas.
-const LIMITS: [(&str, u32); 9] = [
-    ("application-load-balancers", 50),
-    ("listeners-per-application-load-balancer", 50),
-    ("rules-per-application-load-balancer", 100),
-    ("condition-values-per-alb-rule", 5),
-    ("target-groups", 3_000),
-    ("target-groups-per-application-load-balancer", 100),
-    ("target-groups-per-action-on-application-load-balancer", 5),
-    ("targets-per-application-load-balancer", 1_000),
-    ("targets-per-target-group", 1_000),
-];
 
 pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     let params = call.params;
@@ -34,16 +21,21 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     if !["application", "network"].contains(&kind) {
         return Err(Refusal::validation(format!("Load balancer type '{kind}' must be one of '[application, network]'")));
     }
+    let scheme = params.text("Scheme").unwrap_or("internet-facing");
+    if !["internet-facing", "internal"].contains(&scheme) {
+        return Err(Refusal::new("InvalidScheme", format!("Scheme '{scheme}' must be one of '[internet-facing, internal]'")));
+    }
     let tags = tags::given(params)?;
     if let Some(held) = region.load_balancers.values().find(|balancer| balancer.name == name) {
-        if held.kind == kind && held.tags == tags {
+        if (held.kind.as_str(), held.scheme.as_str(), &held.tags) == (kind, scheme, &tags) {
             return Ok(json!({ "LoadBalancers": [show(held)] }));
         }
         let told = format!("A load balancer with the same name '{name}' exists, but with different settings");
         return Err(Refusal::new("DuplicateLoadBalancerName", told));
     }
     let arn = names::load_balancer(region, name, kind);
-    let balancer = LoadBalancer { arn: arn.clone(), name: name.to_owned(), kind: kind.to_owned(), tags };
+    let balancer =
+        LoadBalancer { arn: arn.clone(), name: name.to_owned(), kind: kind.to_owned(), scheme: scheme.to_owned(), tags };
     let shown = show(&balancer);
     region.load_balancers.insert(arn, balancer);
     Ok(json!({ "LoadBalancers": [shown] }))
@@ -76,6 +68,12 @@ pub fn delete(region: &mut Region, call: &Call<'_>) -> Answer {
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let params = call.params;
     let (arns, wanted) = (params.texts("LoadBalancerArns"), params.texts("Names"));
+    if arns.len().max(wanted.len()) > NAMED_MAX {
+        let (max, count) = (NAMED_MAX, arns.len().max(wanted.len()));
+        return Err(Refusal::validation(format!(
+            "Up to {max} load balancers can be described at a time, but {count} were specified"
+        )));
+    }
     let known = |arn: &String| region.load_balancers.contains_key(arn);
     let named = |name: &String| region.load_balancers.values().any(|balancer| balancer.name == *name);
     if !arns.iter().all(known) || !wanted.iter().all(named) {
@@ -90,17 +88,22 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     Ok(json!({ "LoadBalancers": shown, "NextMarker": next }))
 }
 
-pub fn account_limits(_: &Region, _: &Call<'_>) -> Answer {
-    let limits = LIMITS.iter().map(|(name, max)| json!({ "Name": name, "Max": max.to_string() }));
-    Ok(json!({ "Limits": limits.collect::<Vec<_>>() }))
+pub fn account_limits(region: &Region, call: &Call<'_>) -> Answer {
+    let limits = quotas::of_load_balancing(region);
+    let limits = limits.map(|(name, max)| (name.to_owned(), json!({ "Name": name, "Max": max.to_string() })));
+    let size = call.params.whole("PageSize", 1..=PAGE_MAX)?.unwrap_or(PAGE_MAX);
+    let (shown, next) = query::page::<Value>(limits.collect(), call.params.text("Marker"), size as usize);
+    Ok(json!({ "Limits": shown, "NextMarker": next }))
 }
 
 fn show(balancer: &LoadBalancer) -> Value {
+    let inside = if balancer.scheme == "internal" { "internal-" } else { "" };
+    let id = balancer.arn.rsplit('/').next().unwrap_or_default();
     json!({
         "LoadBalancerArn": balancer.arn,
         "LoadBalancerName": balancer.name,
-        "DNSName": format!("{}.{}.elb.amazonaws.com", balancer.name, names::REGION),
-        "Scheme": "internet-facing",
+        "DNSName": format!("{inside}{}-{id}.{}.elb.amazonaws.com", balancer.name, names::REGION),
+        "Scheme": balancer.scheme,
         "VpcId": "vpc-0pocket",
         "State": { "Code": "active" },
         "Type": balancer.kind,

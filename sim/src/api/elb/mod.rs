@@ -12,7 +12,11 @@ mod targets;
 use super::{
     Handler,
     Handler::{Read, Write},
+    refusal::Refusal,
 };
+
+/// Things that one call may name.
+const NAMED_MAX: usize = 20;
 
 /// The handler of `operation`, if this region knows it.
 pub fn handler(operation: &str) -> Option<Handler> {
@@ -43,4 +47,13 @@ pub fn handler(operation: &str) -> Option<Handler> {
         "DescribeAccountLimits" => Read(load_balancers::account_limits),
         _ => return None,
     })
+}
+
+/// # Errors
+/// `ValidationError` when one call names more than AWS describes at a time.
+fn few(count: usize, what: &str) -> Result<(), Refusal> {
+    if count <= NAMED_MAX {
+        return Ok(());
+    }
+    Err(Refusal::validation(format!("You cannot describe more than '{NAMED_MAX}' {what} at a time")))
 }

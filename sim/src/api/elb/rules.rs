@@ -9,15 +9,13 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Answer, Call, query, refusal::Refusal},
-    actions, conditions, tags,
+    actions, conditions, few, tags,
 };
 use crate::{
     model::{Listener, Region, Rule},
-    names,
+    names, quotas,
 };
 
-/// Rules of a load balancer beside the default ones, as AWS counts its quota.
-const RULES_MAX: usize = 100;
 const PRIORITY_MAX: u32 = 50_000;
 const PAGE_MAX: u32 = 400;
 
@@ -36,8 +34,10 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     free(region, &listener, priority)?;
     let listeners: BTreeSet<&String> =
         region.listeners.values().filter(|other| other.load_balancer == load_balancer).map(|other| &other.arn).collect();
-    if region.rules.values().filter(|rule| listeners.contains(&rule.listener)).count() >= RULES_MAX {
-        return Err(Refusal::new("TooManyRules", format!("A load balancer can have at most {RULES_MAX} rules")));
+    // Default rules do not count.
+    let rules_max = quotas::of(region, quotas::RULES);
+    if region.rules.values().filter(|rule| listeners.contains(&rule.listener)).count() >= rules_max {
+        return Err(Refusal::new("TooManyRules", format!("A load balancer can have at most {rules_max} rules")));
     }
     let arn = names::rule(region, &listener);
     let transforms = listed(params.raw("Transforms"));
@@ -138,6 +138,7 @@ pub fn set_priorities(region: &mut Region, call: &Call<'_>) -> Answer {
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let params = call.params;
     let arns = params.texts("RuleArns");
+    few(arns.len(), "listener rules")?;
     let shown = match (params.text("ListenerArn"), arns.is_empty()) {
         (Some(listener), true) => of_listener(region, region.listeners.get(listener).ok_or_else(Refusal::listener_not_found)?),
         (None, false) => {

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Answer, Call, query::Node, refusal::Refusal};
+use super::{
+    super::{Answer, Call, query::Node, refusal::Refusal},
+    few,
+};
 use crate::{
     model::{Region, Tags},
     names,
 };
-
-/// ARNs one call may name.
-const RESOURCES_MAX: usize = 20;
 
 /// The tags given with a creating call.
 ///
@@ -60,9 +60,10 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
 /// The ARNs named, all of which must exist.
 fn resources(region: &Region, call: &Call<'_>) -> Result<Vec<String>, Refusal> {
     let arns = call.params.texts("ResourceArns");
-    if arns.is_empty() || arns.len() > RESOURCES_MAX {
-        return Err(Refusal::validation(format!("Between 1 and {RESOURCES_MAX} resource ARNs must be specified")));
+    if arns.is_empty() {
+        return Err(Refusal::validation("A resource ARN must be specified"));
     }
+    few(arns.len(), "resources")?;
     for arn in &arns {
         let default_rule = names::listener_of(arn)
             .is_some_and(|listener| region.listeners.contains_key(&listener) && names::default_rule(&listener) == *arn);

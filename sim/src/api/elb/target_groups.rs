@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::{Answer, Call, query, refusal::Refusal},
+    few,
     load_balancers::valid_name,
     tags,
 };
@@ -87,6 +88,7 @@ fn same_settings(one: &TargetGroup, other: &TargetGroup) -> bool {
 pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let params = call.params;
     let (arns, wanted, balancer) = (params.texts("TargetGroupArns"), params.texts("Names"), params.text("LoadBalancerArn"));
+    few(arns.len().max(wanted.len()), "target groups")?;
     if balancer.is_some_and(|arn| !region.load_balancers.contains_key(arn)) {
         return Err(Refusal::load_balancer_not_found());
     }

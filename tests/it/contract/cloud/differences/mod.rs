@@ -1,5 +1,6 @@
 //! Where the two stand-ins differ, each measured: a difference that is no longer one fails here, and so does a stale table.
 
+mod accounts;
 mod groups;
 mod rules;
 mod scaling;
@@ -46,7 +47,7 @@ macro_rules! probe {
 pub(crate) use probe;
 
 fn all() -> impl Iterator<Item = &'static Difference> {
-    rules::DIFFERENCES.iter().chain(groups::DIFFERENCES).chain(scaling::DIFFERENCES)
+    [rules::DIFFERENCES, groups::DIFFERENCES, scaling::DIFFERENCES, accounts::DIFFERENCES].into_iter().flatten()
 }
 
 /// Probes every difference on one stand-in.
