@@ -49,6 +49,7 @@ impl Action {
             | Self::PinBlue
             | Self::UnpinBlue
             | Self::CreateGreen
+            | Self::GrowGreen { .. }
             | Self::ReleaseGreen
             | Self::OpenOverlays { .. }
             | Self::SetWeight { .. }
