@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::api::Service;
+use crate::api::{Refusal, Service};
 
 /// Switches that may be set at a time.
 const FAULTS_MAX: usize = 1_000;
@@ -65,6 +65,12 @@ pub enum Effect {
     },
     /// A read is answered from the region as it was `depth` changing calls ago. Writes are not met.
     Stale { depth: usize },
+    /// What the last `depth` changing calls made is not there yet: a read is answered as if stale, and a change is refused if the
+    /// region would have refused it then, such as one that names a fresh ARN.
+    NotYet {
+        #[serde(default = "one")]
+        depth: usize,
+    },
     /// Kept on its way to AWS until released, then treated as having just arrived.
     HoldBefore,
     /// Applied at once; its answer is kept until released.
@@ -73,6 +79,49 @@ pub enum Effect {
 
 fn bad_request() -> u16 {
     400
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Effect {
+    fn error(code: &str, message: &str, status: u16) -> Self {
+        Self::Error { code: code.to_owned(), message: message.to_owned(), status }
+    }
+
+    #[must_use]
+    pub fn throttled() -> Self {
+        Self::error("Throttling", "Rate exceeded", 400)
+    }
+
+    #[must_use]
+    pub fn internal_failure() -> Self {
+        Self::error("InternalFailure", "We encountered an internal error. Please try again.", 500)
+    }
+
+    #[must_use]
+    pub fn expired_token() -> Self {
+        let Refusal { code, message, status } = Refusal::expired_token();
+        Self::error(&code, &message, status)
+    }
+
+    /// Whatever may befall a call and end by itself, each with its name: one axis of a matrix whose other is the operations.
+    #[must_use]
+    pub fn hazards() -> [(&'static str, Self); 10] {
+        [
+            ("throttled", Self::throttled()),
+            ("500", Self::internal_failure()),
+            ("expired credentials", Self::expired_token()),
+            ("hang", Self::Hang),
+            ("reset before", Self::Reset),
+            ("answer lost", Self::Lost { hang: false }),
+            ("answer lost in silence", Self::Lost { hang: true }),
+            ("stale by 1", Self::Stale { depth: 1 }),
+            ("stale by 3", Self::Stale { depth: 3 }),
+            ("not there yet", Self::NotYet { depth: 1 }),
+        ]
+    }
 }
 
 /// A fault as it stands.

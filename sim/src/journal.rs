@@ -42,6 +42,48 @@ struct Calls {
     /// How many were ever begun.
     begun: u64,
     entries: VecDeque<Entry>,
+    counts: Counts,
+}
+
+/// How often each operation (as rights name it: `autoscaling:DescribePolicies`) had each outcome.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl Counts {
+    /// Calls of one operation, whatever their outcome.
+    #[must_use]
+    pub fn of(&self, operation: &str) -> u64 {
+        self.0.get(operation).map_or(0, |outcomes| outcomes.values().sum())
+    }
+
+    /// All calls.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().flat_map(BTreeMap::values).sum()
+    }
+
+    /// Calls with one outcome, such as `Throttling`.
+    #[must_use]
+    pub fn with(&self, outcome: &str) -> u64 {
+        self.0.values().filter_map(|outcomes| outcomes.get(outcome)).sum()
+    }
+
+    /// By operation, all of them that were called.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.keys().map(|name| (name.as_str(), self.of(name)))
+    }
+
+    /// What came after `mark` was taken.
+    #[must_use]
+    pub fn since(&self, mark: &Self) -> Self {
+        let before = |name: &str, outcome: &str| mark.0.get(name).and_then(|them| them.get(outcome)).copied().unwrap_or(0);
+        let more = self.0.iter().filter_map(|(name, outcomes)| {
+            let more = outcomes.iter().map(|(outcome, count)| (outcome.clone(), count.saturating_sub(before(name, outcome))));
+            let more: BTreeMap<String, u64> = more.filter(|(_, count)| *count > 0).collect();
+            (!more.is_empty()).then(|| (name.clone(), more))
+        });
+        Self(more.collect())
+    }
 }
 
 impl Journal {
@@ -76,8 +118,14 @@ impl Journal {
         let mut calls = self.lock();
         let first = calls.entries.front().map_or(0, |entry| entry.number);
         let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        if let Some(entry) = at.and_then(|at| calls.entries.get_mut(at)) {
+        let Calls { entries, counts, .. } = &mut *calls;
+        if let Some(entry) = at.and_then(|at| entries.get_mut(at)) {
+            let under_way = entry.outcome.is_none();
             note(entry);
+            if let Some(outcome) = entry.outcome.as_ref().filter(|_| under_way) {
+                let name = format!("{}:{}", entry.service.scope(), entry.operation);
+                *counts.0.entry(name).or_default().entry(outcome.clone()).or_default() += 1;
+            }
         }
     }
 
@@ -89,9 +137,18 @@ impl Journal {
         calls.entries.iter().filter(wanted).cloned().collect()
     }
 
-    /// Forgets them; numbers go on.
+    /// How often each operation was answered, or cut off, since the region began or was last told to forget. Those under way
+    /// are not counted yet.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.lock().counts.clone()
+    }
+
+    /// Forgets them, and counts from nought; numbers go on.
     pub fn clear(&self) {
-        self.lock().entries.clear();
+        let mut calls = self.lock();
+        calls.entries.clear();
+        calls.counts = Counts::default();
     }
 }
 
@@ -118,6 +175,31 @@ mod tests {
         let calls = journal.calls(0, Some("DeleteRule"));
         assert_eq!(calls.iter().map(|call| (call.number, call.outcome.as_deref())).collect::<Vec<_>>(), [(2, Some("ok"))]);
         assert!(journal.calls(2, None).is_empty());
+    }
+
+    #[test]
+    fn calls_are_counted_by_operation_and_outcome_also_when_their_lines_are_no_longer_kept() {
+        let journal = Journal::default();
+        let call = |service, name: &str, outcome: &str| {
+            let number = journal.begin(service, name, BTreeMap::new(), "id");
+            journal.note(number, |entry| entry.applied = true);
+            journal.note(number, |entry| entry.outcome = Some(outcome.to_owned()));
+        };
+        for _ in 0..CALLS_MAX {
+            call(Service::Elb, "DescribeTags", "ok");
+        }
+        let mark = journal.counts();
+        call(Service::Elb, "DescribeTags", "Throttling");
+        call(Service::AutoScaling, "DescribeTags", "ok");
+        journal.begin(Service::AutoScaling, "DescribePolicies", BTreeMap::new(), "under way");
+        let all = journal.counts();
+        assert_eq!(all.of("elasticloadbalancing:DescribeTags"), CALLS_MAX as u64 + 1);
+        assert_eq!((all.total(), all.with("Throttling")), (CALLS_MAX as u64 + 2, 1));
+        let since = all.since(&mark);
+        let named: Vec<_> = since.operations().collect();
+        assert_eq!(named, [("autoscaling:DescribeTags", 1), ("elasticloadbalancing:DescribeTags", 1)]);
+        journal.clear();
+        assert_eq!(journal.counts(), Counts::default());
     }
 
     #[test]

@@ -49,6 +49,16 @@ pub struct Door {
     past: Mutex<VecDeque<Arc<Region>>>,
 }
 
+/// Which region a call is shown.
+#[derive(Debug, Clone, Copy)]
+enum Sight {
+    Now,
+    /// A read, as it was so many changing calls ago.
+    Stale(usize),
+    /// The same; and a change must be possible then and now.
+    NotYet(usize),
+}
+
 /// A request that could be read.
 struct Arrived {
     number: u64,
@@ -106,7 +116,7 @@ impl Door {
 
     async fn with_fault(&self, arrived: &Arrived, met: Option<Met>) -> Response<Body> {
         let Some(mut met) = met else {
-            let answer = self.apply(arrived, 0).await;
+            let answer = self.apply(arrived, Sight::Now).await;
             return self.respond(arrived, &answer);
         };
         match met.effect.clone() {
@@ -114,22 +124,26 @@ impl Door {
             Effect::Hang => self.silent(arrived, "hung").await,
             Effect::Reset => self.cut(arrived, "reset"),
             Effect::Lost { hang } => {
-                let answer = self.apply(arrived, 0).await;
+                let answer = self.apply(arrived, Sight::Now).await;
                 let outcome = answer.as_ref().err().map_or("lost", |refusal| &refusal.code);
                 if hang { self.silent(arrived, outcome).await } else { self.cut(arrived, outcome) }
             }
             Effect::Stale { depth } => {
-                let answer = self.apply(arrived, depth).await;
+                let answer = self.apply(arrived, Sight::Stale(depth)).await;
+                self.respond(arrived, &answer)
+            }
+            Effect::NotYet { depth } => {
+                let answer = self.apply(arrived, Sight::NotYet(depth)).await;
                 self.respond(arrived, &answer)
             }
             Effect::HoldBefore => {
                 met.released().await;
                 drop(met);
-                let answer = self.apply(arrived, 0).await;
+                let answer = self.apply(arrived, Sight::Now).await;
                 self.respond(arrived, &answer)
             }
             Effect::HoldAfter => {
-                let answer = self.apply(arrived, 0).await;
+                let answer = self.apply(arrived, Sight::Now).await;
                 met.released().await;
                 drop(met);
                 self.respond(arrived, &answer)
@@ -154,7 +168,7 @@ impl Door {
     }
 
     /// Does what the call asks for. Its signature is looked at when it arrives here, not when it was sent.
-    async fn apply(&self, arrived: &Arrived, stale: usize) -> Answer {
+    async fn apply(&self, arrived: &Arrived, sight: Sight) -> Answer {
         if !self.options.latency.is_zero() {
             tokio::time::sleep(self.options.latency).await;
         }
@@ -173,20 +187,27 @@ impl Door {
             delete_lag: self.options.scaled(self.options.clocks.delete_lag),
         };
         let answer = match signed.service.handler(operation)? {
-            Handler::Read(read) => read(&self.seen(stale), &call),
-            Handler::Write(write) => self.write(write, &call),
+            Handler::Read(read) => read(&self.seen(sight), &call),
+            Handler::Write(write) => {
+                if let Sight::NotYet(_) = sight {
+                    write(&mut Region::clone(&self.seen(sight)), &call)?;
+                }
+                self.write(write, &call)
+            }
         };
         self.journal.note(arrived.number, |entry| entry.applied = answer.is_ok());
         answer
     }
 
-    /// The region `depth` changing calls ago, or as far back as is kept.
-    fn seen(&self, depth: usize) -> Arc<Region> {
+    /// The region now, or as many changing calls ago, or as far back as is kept.
+    fn seen(&self, sight: Sight) -> Arc<Region> {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if depth == 0 || past.is_empty() {
-            return self.shared.now();
+        match sight {
+            Sight::Stale(depth) | Sight::NotYet(depth) if depth > 0 && !past.is_empty() => {
+                past[past.len().saturating_sub(depth)].clone()
+            }
+            Sight::Now | Sight::Stale(_) | Sight::NotYet(_) => self.shared.now(),
         }
-        past[past.len().saturating_sub(depth)].clone()
     }
 
     fn write(&self, write: fn(&mut Region, &Call<'_>) -> Answer, call: &Call<'_>) -> Answer {

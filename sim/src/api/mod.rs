@@ -69,11 +69,16 @@ impl Service {
     /// By the name in a credential scope.
     #[must_use]
     pub fn of_scope(name: &str) -> Option<Self> {
-        match name {
-            "elasticloadbalancing" => Some(Self::Elb),
-            "autoscaling" => Some(Self::AutoScaling),
-            "sts" => Some(Self::Sts),
-            _ => None,
+        [Self::Elb, Self::AutoScaling, Self::Sts].into_iter().find(|service| service.scope() == name)
+    }
+
+    /// The name in a credential scope, and in the name of a right.
+    #[must_use]
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Elb => "elasticloadbalancing",
+            Self::AutoScaling => "autoscaling",
+            Self::Sts => "sts",
         }
     }
 

@@ -37,6 +37,10 @@ impl Refusal {
         Self::new("Throttling", "Rate exceeded")
     }
 
+    pub fn expired_token() -> Self {
+        Self::new("ExpiredToken", "The security token included in the request is expired").with_status(403)
+    }
+
     pub fn rule_not_found(arn: &str) -> Self {
         Self::new("RuleNotFound", format!("Rule '{arn}' not found"))
     }

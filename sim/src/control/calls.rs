@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::Panel;
-use crate::journal::Entry;
+use crate::journal::{Counts, Entry};
 
 /// `?operation=DeleteRule&after=17`
 #[derive(Debug, Deserialize)]
@@ -21,6 +21,11 @@ pub struct Wanted {
 
 pub async fn list(State(panel): State<Panel>, Query(wanted): Query<Wanted>) -> Json<Vec<Entry>> {
     Json(panel.door.journal.calls(wanted.after, wanted.operation.as_deref()))
+}
+
+/// By operation and outcome, since the region began or was told to forget.
+pub async fn counts(State(panel): State<Panel>) -> Json<Counts> {
+    Json(panel.door.journal.counts())
 }
 
 pub async fn clear(State(panel): State<Panel>) -> StatusCode {

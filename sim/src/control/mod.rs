@@ -43,6 +43,7 @@ pub fn router(panel: Panel) -> Router {
         .route("/limits", get(faults::limits).put(faults::set_limits).delete(faults::lift_limits))
         .route("/quotas", get(world::quotas).put(world::set_quotas))
         .route("/calls", get(calls::list).delete(calls::clear))
+        .route("/calls/counts", get(calls::counts))
         .route("/images", post(world::image))
         .route("/launch-templates", post(world::launch_template))
         .route("/instances/{id}/{what}", post(world::instance))

@@ -99,6 +99,8 @@ async fn faults_images_and_calls_are_within_reach_of_curl() {
     assert_eq!(calls.as_array().map(Vec::len), Some(2));
     assert_eq!(calls[0]["fault"], fault["id"]);
     assert_eq!(calls[1]["parameters"]["ListenerArn"], "arn");
+    let counts: Value = http.get(at("calls/counts")).send().await.expect("counts").json().await.expect("JSON");
+    assert_eq!(counts, json!({ "elasticloadbalancing:DescribeRules": { "InternalFailure": 1, "ListenerNotFound": 1 } }));
     http.delete(at("calls")).send().await.expect("cleared");
     assert!(sim.journal().calls(0, None).is_empty());
 
