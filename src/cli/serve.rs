@@ -30,6 +30,7 @@ use crate::{
         bundles::{self, Bundles},
         driver::{self, Pulse},
         lane::{self, Lane},
+        replicas,
         tick::Worker,
     },
     http,
@@ -150,6 +151,8 @@ async fn work(
     parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
     parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
     parts.spawn(endless(lane::keep_warm(lane, stop.clone())));
+    let share = move |alive| budget.share(alive);
+    parts.spawn(endless(replicas::keep_count(store.clone(), state.holder().clone(), share, stop.clone())));
     if let Some(embedded) = &base.embedded {
         parts.spawn(endless(embedded.keep_up(stop.clone())));
     }

@@ -8,6 +8,7 @@ pub mod bundles;
 pub mod driver;
 pub mod lane;
 pub mod ports;
+pub mod replicas;
 pub mod settings;
 mod steps;
 pub mod tick;

@@ -277,6 +277,8 @@ pub trait Store: Send + Sync + 'static {
     -> impl Future<Output = Result<Settled, StoreError>> + Send;
     /// Gives back every lease of this holder (at start: those it had before; at stop: those it has).
     fn release_all(&self, holder: &HolderId) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Says that this holder is alive; returns how many were seen within `alive_for`, this one included.
+    fn heartbeat(&self, holder: &HolderId, alive_for: Duration) -> impl Future<Output = Result<u32, StoreError>> + Send;
 
     // Commands: they write intent, and any intent raises the version.
 

@@ -12,6 +12,7 @@ mod holds;
 mod insert;
 mod lane;
 mod lease;
+mod replicas;
 mod rows;
 pub mod state_dir;
 mod tokens;
@@ -252,6 +253,10 @@ impl Store for PgStore {
 
     async fn release_all(&self, holder: &HolderId) -> Result<(), StoreError> {
         lease::release_all(&self.pool, holder).await
+    }
+
+    async fn heartbeat(&self, holder: &HolderId, alive_for: Duration) -> Result<u32, StoreError> {
+        replicas::heartbeat(&self.pool, holder, alive_for).await
     }
 
     async fn command(

@@ -38,6 +38,7 @@ struct Tables {
     environments: BTreeMap<Target, Vec<Environment>>,
     rows: BTreeMap<DeploymentId, Row>,
     events: Vec<(DeploymentId, StoredEvent)>,
+    replicas: BTreeMap<HolderId, Instant>,
 }
 
 /// Everything under one lock.
@@ -334,6 +335,13 @@ impl Store for MemoryStore {
         }
         self.news.notify_waiters();
         Ok(())
+    }
+
+    async fn heartbeat(&self, holder: &HolderId, alive_for: Duration) -> Result<u32, StoreError> {
+        let mut tables = self.tables();
+        tables.replicas.insert(holder.clone(), Instant::now());
+        let alive = |(id, seen): &(&HolderId, &Instant)| *id == holder || seen.elapsed() < alive_for;
+        Ok(u32::try_from(tables.replicas.iter().filter(alive).count()).unwrap())
     }
 
     async fn command(

@@ -4,6 +4,7 @@ mod commands;
 mod creating;
 mod leases;
 mod reading;
+mod replicas;
 
 use std::time::{Duration, Instant};
 
