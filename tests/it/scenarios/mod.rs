@@ -1,5 +1,6 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
+mod balancers;
 mod crash;
 mod driver;
 mod engine;

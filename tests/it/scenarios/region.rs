@@ -36,9 +36,9 @@ use crate::support::{
 };
 
 /// A replica at work on a scene.
-struct Replica {
-    store: Arc<MemoryStore>,
-    lane: Arc<Lane<MemoryStore, cutover::cloud::aws::AwsCloud>>,
+pub(super) struct Replica {
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) lane: Arc<Lane<MemoryStore, cutover::cloud::aws::AwsCloud>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -62,7 +62,7 @@ fn quick() -> EngineSettings {
 }
 
 impl Replica {
-    fn start(scene: &Scene) -> Self {
+    pub(super) fn start(scene: &Scene) -> Self {
         let (store, bundles, pulse) =
             (Arc::new(MemoryStore::default()), Arc::new(Bundles::default()), Arc::new(Pulse::default()));
         let settings = quick();
@@ -75,7 +75,7 @@ impl Replica {
         Self { store, lane, stop, tasks }
     }
 
-    async fn deploy(&self, image: &str) -> DeploymentId {
+    pub(super) async fn deploy(&self, image: &str) -> DeploymentId {
         let new = NewDeployment {
             id: DeploymentId::new(Uuid::now_v7()),
             target: target(),
@@ -92,7 +92,7 @@ impl Replica {
         }
     }
 
-    async fn until(&self, id: DeploymentId, what: &str, there: impl Fn(&Deployment) -> bool) -> Deployment {
+    pub(super) async fn until(&self, id: DeploymentId, what: &str, there: impl Fn(&Deployment) -> bool) -> Deployment {
         let started = Instant::now();
         loop {
             let d = self.store.get(id).await.unwrap().expect("it was inserted").deployment;
@@ -104,14 +104,14 @@ impl Replica {
         }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-const NOW: BakeTime = BakeTime::For(Duration::ZERO);
+pub(super) const NOW: BakeTime = BakeTime::For(Duration::ZERO);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn traffic_moves_to_green_in_stages_and_nothing_is_lost() {

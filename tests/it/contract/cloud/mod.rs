@@ -3,6 +3,7 @@
 //! Every story is told through `AwsCloud`, and what it left is looked at through the bare SDK. Where the two stand-ins
 //! differ, `differences` says so, and which one is like AWS: `docs/emulators.md` is that table.
 
+mod balancers;
 mod bases;
 mod budget;
 mod differences;
@@ -32,7 +33,7 @@ pub(crate) use story;
 /// Tells every story, whatever becomes of the others, so that one run shows all that is wrong.
 async fn tell_all(world: &World) {
     let stories: Vec<Story> =
-        [overlays::STORIES, bases::STORIES, shields::STORIES, preflight::STORIES, groups::STORIES].concat();
+        [overlays::STORIES, bases::STORIES, shields::STORIES, preflight::STORIES, groups::STORIES, balancers::STORIES].concat();
     let mut failed = Vec::new();
     for (name, story) in stories {
         let told = std::panic::AssertUnwindSafe(story(world));
