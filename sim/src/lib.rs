@@ -10,7 +10,8 @@
 //! demo     the story that `make demo` tells
 //! ```
 //!
-//! The region itself is plain values behind one lock ([`model::Shared`]); everybody works from its snapshots.
+//! The region itself is plain values behind one lock ([`model::Shared`]); everybody works from its snapshots. Each account's
+//! share of each region is such a [`land::Land`] of its own, and one door leads to all of them.
 
 pub mod api;
 pub mod control;
@@ -18,6 +19,7 @@ pub mod demo;
 pub mod faults;
 pub mod health;
 pub mod journal;
+pub mod land;
 pub mod life;
 pub mod limits;
 pub mod load;
@@ -28,6 +30,7 @@ pub mod quotas;
 pub mod scenario;
 pub mod scene;
 pub mod servers;
+pub mod sessions;
 pub mod table;
 pub mod targets;
 pub mod traffic;
@@ -44,10 +47,12 @@ use tokio_util::{
 
 use api::Door;
 use control::Panel;
-use model::Shared;
+use land::{Land, Lands};
+use model::{Place, Shared};
 use options::Options;
 use scenario::{Stage, Staged};
 use servers::Servers;
+use sessions::Sessions;
 use traffic::Traffic;
 
 /// How long [`Sim::shutdown`] waits for the region's tasks.
@@ -59,7 +64,6 @@ pub struct Sim {
     endpoint: String,
     door: Arc<Door>,
     servers: Servers,
-    traffic: Traffic,
     tasks: TaskTracker,
     stop: DropGuard,
 }
@@ -72,17 +76,13 @@ impl Sim {
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
-        let (shared, servers) = (Shared::default(), Servers::default());
-        shared.change(|region| region.seed = options.seed);
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let traffic = Traffic::start(shared.clone(), &options, stop.clone());
-        health::start(shared.clone(), &options, stop.clone());
-        life::start(shared.clone(), &options, servers.clone(), &tasks, stop.clone());
-        let door = Arc::new(Door::new(shared, options, tasks.clone(), stop.clone()));
-        let panel = Panel { door: door.clone(), servers: servers.clone(), traffic: traffic.clone() };
+        let (tasks, stop, servers) = (TaskTracker::new(), CancellationToken::new(), Servers::default());
+        let lands = Lands::start(&options, &servers, &tasks, &stop);
+        let door = Arc::new(Door::new(lands, options, tasks.clone(), stop.clone()));
+        let panel = Panel { door: door.clone(), servers: servers.clone() };
         let router = Router::new().nest("/_sim", control::router(panel)).merge(api::router(door.clone()));
         api::serve(listener, router, &tasks, stop.clone());
-        Ok(Self { endpoint, door, servers, traffic, tasks, stop: stop.drop_guard() })
+        Ok(Self { endpoint, door, servers, tasks, stop: stop.drop_guard() })
     }
 
     /// Where the API answers: what `AWS_ENDPOINT_URL` is set to.
@@ -91,10 +91,16 @@ impl Sim {
         &self.endpoint
     }
 
-    /// The region's values.
+    /// The values of the home account and region.
     #[must_use]
     pub fn shared(&self) -> &Shared {
-        &self.door.shared
+        &self.door.lands.home().shared
+    }
+
+    /// What is at another account's or region's; None when too many are in use.
+    #[must_use]
+    pub fn land(&self, place: &Place) -> Option<Arc<Land>> {
+        self.door.lands.at(place)
     }
 
     #[must_use]
@@ -105,6 +111,12 @@ impl Sim {
     #[must_use]
     pub fn journal(&self) -> &journal::Journal {
         &self.door.journal
+    }
+
+    /// Sessions of assumed roles, and which roles want an external id.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.door.sessions
     }
 
     #[must_use]
@@ -119,20 +131,30 @@ impl Sim {
 
     #[must_use]
     pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+        &self.door.lands.home().traffic
     }
 
-    /// Builds a ready-made stage.
+    /// Builds a ready-made stage at home.
     ///
     /// # Errors
     /// What is wrong with it, in a sentence.
     pub fn stage(&self, stage: &Stage) -> Result<Staged, String> {
-        self.door.shared.try_change(|region| scenario::build(region, stage, Timestamp::now()))
+        self.shared().try_change(|region| scenario::build(region, stage, Timestamp::now()))
+    }
+
+    /// The same in another account or region.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn stage_at(&self, place: &Place, stage: &Stage) -> Result<Staged, String> {
+        let land = self.land(place).ok_or("too many accounts and regions are in use")?;
+        land.shared.try_change(|region| scenario::build(region, stage, Timestamp::now()))
     }
 
     /// Ends it and waits until its ports are closed and its servers are gone.
     pub async fn shutdown(self) {
-        let instances: Vec<String> = self.door.shared.now().instances.keys().cloned().collect();
+        let regions = self.door.lands.all().into_iter().map(|land| land.shared.now());
+        let instances: Vec<String> = regions.flat_map(|region| region.instances.keys().cloned().collect::<Vec<_>>()).collect();
         drop(self.stop);
         self.tasks.close();
         if tokio::time::timeout(SHUTDOWN_MAX, self.tasks.wait()).await.is_err() {

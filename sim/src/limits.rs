@@ -1,13 +1,14 @@
 //! AWS's token buckets, shared by everybody in the account and region.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::Service;
+use crate::{api::Service, model::Place};
 
 /// A bucket's size and how many tokens come back a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -67,15 +68,32 @@ impl Bucket {
 
 /// The buckets; None: no limits.
 #[derive(Debug)]
-pub struct Limits(Mutex<Option<Buckets>>);
+pub struct Limits(Mutex<Option<Enforced>>);
+
+#[derive(Debug)]
+struct Enforced {
+    rates: Rates,
+    /// Full when a place is first called.
+    buckets: BTreeMap<Place, Buckets>,
+}
 
 #[derive(Debug)]
 struct Buckets {
-    rates: Rates,
     change: Bucket,
     register: Bucket,
     describe: Bucket,
     auto_scaling: Bucket,
+}
+
+impl Buckets {
+    fn full(rates: Rates) -> Self {
+        Self {
+            change: Bucket::full(rates.change),
+            register: Bucket::full(rates.register),
+            describe: Bucket::full(rates.describe),
+            auto_scaling: Bucket::full(rates.auto_scaling),
+        }
+    }
 }
 
 impl Limits {
@@ -88,26 +106,21 @@ impl Limits {
 
     /// Full buckets of these rates, or none.
     pub fn set(&self, rates: Option<Rates>) {
-        let buckets = rates.map(|rates| Buckets {
-            rates,
-            change: Bucket::full(rates.change),
-            register: Bucket::full(rates.register),
-            describe: Bucket::full(rates.describe),
-            auto_scaling: Bucket::full(rates.auto_scaling),
-        });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = buckets;
+        let enforced = rates.map(|rates| Enforced { rates, buckets: BTreeMap::new() });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = enforced;
     }
 
     #[must_use]
     pub fn rates(&self) -> Option<Rates> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|buckets| buckets.rates)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|enforced| enforced.rates)
     }
 
-    /// Whether this call may pass; it costs a token.
+    /// Whether this call may pass; it costs a token of its account and region.
     #[must_use]
-    pub fn allow(&self, service: Service, operation: &str, now: Instant) -> bool {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(buckets) = buckets.as_mut() else { return true };
+    pub fn allow(&self, place: &Place, service: Service, operation: &str, now: Instant) -> bool {
+        let mut enforced = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Enforced { rates, buckets }) = enforced.as_mut() else { return true };
+        let buckets = buckets.entry(place.clone()).or_insert_with(|| Buckets::full(*rates));
         let bucket = match (service, operation) {
             (Service::Sts, _) => return true,
             (Service::AutoScaling, _) => &mut buckets.auto_scaling,
@@ -128,16 +141,18 @@ mod tests {
     #[test]
     fn a_burst_passes_up_to_the_bucket_and_then_at_its_refill() {
         let limits = Limits::new(true);
-        let now = Instant::now() + Duration::from_secs(1);
-        let passed = |at| (0..100).filter(|_| limits.allow(Service::Elb, "DeleteRule", at)).count();
+        let (now, home) = (Instant::now() + Duration::from_secs(1), Place::default());
+        let passed = |at| (0..100).filter(|_| limits.allow(&home, Service::Elb, "DeleteRule", at)).count();
         assert_eq!(passed(now), 20);
         assert_eq!(passed(now + Duration::from_secs(2)), 6);
-        assert!(limits.allow(Service::Elb, "DescribeRules", now), "reads have a bucket of their own");
+        assert!(limits.allow(&home, Service::Elb, "DescribeRules", now), "reads have a bucket of their own");
+        let elsewhere = Place { region: "us-east-1".to_owned(), ..Place::default() };
+        assert!(limits.allow(&elsewhere, Service::Elb, "DeleteRule", now), "and so has every region");
     }
 
     #[test]
     fn without_limits_everything_passes() {
         let limits = Limits::new(false);
-        assert!((0..1000).all(|_| limits.allow(Service::Elb, "ModifyRule", Instant::now())));
+        assert!((0..1000).all(|_| limits.allow(&Place::default(), Service::Elb, "ModifyRule", Instant::now())));
     }
 }

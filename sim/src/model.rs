@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::table::Table;
@@ -20,9 +21,25 @@ pub type Name = String;
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
 
+/// An account, and a region of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Place {
+    pub account: String,
+    pub region: String,
+}
+
+/// Where a stage is built, and everybody without a role is at home.
+impl Default for Place {
+    fn default() -> Self {
+        Self { account: "123456789012".to_owned(), region: "eu-west-1".to_owned() }
+    }
+}
+
 /// Everything in one account and region.
 #[derive(Debug, Clone, Default)]
 pub struct Region {
+    pub place: Place,
     /// Raised by one with each change.
     pub version: u64,
     /// Where ids come from: the seed, and how many were drawn. The same calls name the same things.

@@ -1,11 +1,6 @@
 //! Ids and ARNs, drawn from the region's seed: the same calls in the same order name the same things.
 
-use crate::model::Region;
-
-/// The account every ARN names.
-pub const ACCOUNT: &str = "123456789012";
-/// The region every ARN names, whatever region the caller signs for.
-pub const REGION: &str = "eu-west-1";
+use crate::model::{Place, Region};
 
 /// The next number of the region's sequence (splitmix64: one state word, no crate needed).
 fn draw(region: &mut Region) -> u64 {
@@ -19,8 +14,19 @@ fn mix(mut word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-fn elb(resource: &str) -> String {
-    format!("arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:{resource}")
+fn arn(service: &str, region: &Region, resource: &str) -> String {
+    let Place { account, region } = &region.place;
+    format!("arn:aws:{service}:{region}:{account}:{resource}")
+}
+
+fn elb(region: &Region, resource: &str) -> String {
+    arn("elasticloadbalancing", region, resource)
+}
+
+/// The one zone that every server of this region is in.
+#[must_use]
+pub fn zone(region: &Region) -> String {
+    format!("{}a", region.place.region)
 }
 
 /// `app` or `net`, as ARNs write it.
@@ -29,11 +35,13 @@ fn family(kind: &str) -> &'static str {
 }
 
 pub fn load_balancer(region: &mut Region, name: &str, kind: &str) -> String {
-    elb(&format!("loadbalancer/{}/{name}/{:016x}", family(kind), draw(region)))
+    let id = draw(region);
+    elb(region, &format!("loadbalancer/{}/{name}/{id:016x}", family(kind)))
 }
 
 pub fn target_group(region: &mut Region, name: &str) -> String {
-    elb(&format!("targetgroup/{name}/{:016x}", draw(region)))
+    let id = draw(region);
+    elb(region, &format!("targetgroup/{name}/{id:016x}"))
 }
 
 pub fn listener(region: &mut Region, load_balancer: &str) -> String {
@@ -60,17 +68,18 @@ pub fn listener_of(rule: &str) -> Option<String> {
 
 pub fn group(region: &mut Region, name: &str) -> String {
     let id = uuid(region);
-    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{id}:autoScalingGroupName/{name}")
+    arn("autoscaling", region, &format!("autoScalingGroup:{id}:autoScalingGroupName/{name}"))
 }
 
 pub fn policy(region: &mut Region, group: &str, name: &str) -> String {
     let id = uuid(region);
-    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:scalingPolicy:{id}:autoScalingGroupName/{group}:policyName/{name}")
+    arn("autoscaling", region, &format!("scalingPolicy:{id}:autoScalingGroupName/{group}:policyName/{name}"))
 }
 
 pub fn scheduled(region: &mut Region, group: &str, name: &str) -> String {
-    let (id, kind) = (uuid(region), "scheduledUpdateGroupAction");
-    format!("arn:aws:autoscaling:{REGION}:{ACCOUNT}:{kind}:{id}:autoScalingGroupName/{group}:scheduledActionName/{name}")
+    let id = uuid(region);
+    let name = format!("scheduledUpdateGroupAction:{id}:autoScalingGroupName/{group}:scheduledActionName/{name}");
+    arn("autoscaling", region, &name)
 }
 
 /// The alarm that AWS makes for a target-tracking policy; `side` is `High` or `Low`.
@@ -79,14 +88,14 @@ pub fn alarm(region: &mut Region, group: &str, side: &str) -> String {
 }
 
 #[must_use]
-pub fn alarm_arn(alarm: &str) -> String {
-    format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{alarm}")
+pub fn alarm_arn(region: &Region, alarm: &str) -> String {
+    arn("cloudwatch", region, &format!("alarm:{alarm}"))
 }
 
 /// The end of a load balancer's or target group's ARN, as a scaling policy's resource label has it, made an ARN again.
 #[must_use]
-pub fn of_label(kind: &str, end: &str) -> String {
-    elb(&format!("{kind}/{end}"))
+pub fn of_label(region: &Region, kind: &str, end: &str) -> String {
+    elb(region, &format!("{kind}/{end}"))
 }
 
 pub fn instance(region: &mut Region) -> String {

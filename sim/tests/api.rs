@@ -8,6 +8,7 @@ mod api {
     mod faults;
     mod groups;
     mod looks;
+    mod roles;
     mod rules;
     mod scaling;
     mod traffic;

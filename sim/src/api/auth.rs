@@ -13,7 +13,10 @@ use super::{Service, refusal::Refusal};
 #[derive(Debug, Clone)]
 pub struct Signed {
     pub service: Service,
+    pub region: String,
     pub access_key: String,
+    /// Of a session.
+    pub token: Option<String>,
     pub at: Timestamp,
 }
 
@@ -30,7 +33,7 @@ pub fn signed(headers: &HeaderMap) -> Result<Signed, Refusal> {
         |name: &str| fields.split(',').find_map(|field| field.trim().strip_prefix(name)).filter(|value| !value.is_empty());
     field("Signature=").ok_or_else(|| incomplete("a 'Signature' parameter"))?;
     let scope = field("Credential=").ok_or_else(|| incomplete("a 'Credential' parameter"))?;
-    let [access_key, _day, _region, service, "aws4_request"] = scope.split('/').collect::<Vec<_>>()[..] else {
+    let [access_key, _day, region, service, "aws4_request"] = scope.split('/').collect::<Vec<_>>()[..] else {
         return Err(incomplete("a credential scope of key/date/region/service/aws4_request"));
     };
     let service = Service::of_scope(service).ok_or_else(|| {
@@ -41,7 +44,9 @@ pub fn signed(headers: &HeaderMap) -> Result<Signed, Refusal> {
     let at = DateTime::strptime("%Y%m%dT%H%M%SZ", date)
         .and_then(|date| date.to_zoned(TimeZone::UTC))
         .map_err(|_| incomplete("a valid 'X-Amz-Date'"))?;
-    Ok(Signed { service, access_key: access_key.to_owned(), at: at.timestamp() })
+    let token = headers.get("x-amz-security-token").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (access_key, region) = (access_key.to_owned(), region.to_owned());
+    Ok(Signed { service, region, access_key, token, at: at.timestamp() })
 }
 
 /// Whether the signature is still alive. The date has no fractions, so a request that may be young enough passes.

@@ -3,8 +3,7 @@
 //! A call runs in a task of its own: whoever hangs up does not stop it, on AWS neither. That is what makes a late write late.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,13 +20,13 @@ use super::{Answer, Call, Handler, Params, Refusal, Service, Signed, fresh, sign
 use crate::{
     faults::{Effect, Faults, Met},
     journal::{self, Journal},
+    land::{Land, Lands, Sight},
     limits::Limits,
-    model::{Region, Shared},
+    model::{Place, Region},
     options::Options,
+    sessions::{Caller, Sessions},
 };
 
-/// How many changing calls back a stale read may look.
-const PAST_MAX: usize = 32;
 /// The longest that a call is hung or held.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 
@@ -38,25 +37,14 @@ pub struct Cut;
 /// What every call passes through.
 #[derive(Debug)]
 pub struct Door {
-    pub shared: Shared,
+    pub lands: Lands,
+    pub sessions: Sessions,
     pub options: Options,
     pub faults: Arc<Faults>,
     pub journal: Arc<Journal>,
     pub limits: Arc<Limits>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
-    /// The region before each of the last changing calls, oldest first.
-    past: Mutex<VecDeque<Arc<Region>>>,
-}
-
-/// Which region a call is shown.
-#[derive(Debug, Clone, Copy)]
-enum Sight {
-    Now,
-    /// A read, as it was so many changing calls ago.
-    Stale(usize),
-    /// The same; and a change must be possible then and now.
-    NotYet(usize),
 }
 
 /// A request that could be read.
@@ -64,15 +52,17 @@ struct Arrived {
     number: u64,
     request_id: String,
     signed: Signed,
+    caller: Caller,
     operation: String,
     params: Params,
 }
 
 impl Door {
     #[must_use]
-    pub fn new(shared: Shared, options: Options, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(lands: Lands, options: Options, tasks: TaskTracker, stop: CancellationToken) -> Self {
         let (faults, limits) = (Arc::new(Faults::new(options.seed)), Arc::new(Limits::new(options.limits)));
-        Self { shared, options, faults, journal: Arc::default(), limits, tasks, stop, past: Mutex::default() }
+        let (sessions, journal) = (Sessions::default(), Arc::default());
+        Self { lands, sessions, options, faults, journal, limits, tasks, stop }
     }
 
     /// The handler of every AWS call.
@@ -90,8 +80,11 @@ impl Door {
 
     async fn pass(&self, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
         let request_id = uuid::Uuid::new_v4().to_string();
-        let read = signed(headers).and_then(|signed| Ok((Params::parse(body)?, signed)));
-        let (params, signed) = match read {
+        let read = signed(headers).and_then(|signed| {
+            let caller = self.sessions.caller(&signed.access_key, signed.token.as_deref())?;
+            Ok((Params::parse(body)?, signed, caller))
+        });
+        let (params, signed, caller) = match read {
             Ok(read) => read,
             Err(refusal) => return respond(Service::Elb, "", &request_id, &Err(refusal)),
         };
@@ -101,7 +94,7 @@ impl Door {
         let met = self.faults.meet(signed.service, &operation, &parameters, reads);
         let number = self.journal.begin(signed.service, &operation, parameters, &request_id);
         self.journal.note(number, |entry| entry.fault = met.as_ref().map(|met| met.id.clone()));
-        let arrived = Arrived { number, request_id, signed, operation, params };
+        let arrived = Arrived { number, request_id, signed, caller, operation, params };
         let silence = async {
             tokio::select! {
                 () = tokio::time::sleep(SILENCE_MAX) => {}
@@ -151,6 +144,11 @@ impl Door {
         }
     }
 
+    fn land(&self, place: &Place) -> Result<Arc<Land>, Refusal> {
+        let told = || format!("There is no room for account {} in {}", place.account, place.region);
+        self.lands.at(place).ok_or_else(|| Refusal::new("AuthFailure", told()).with_status(403))
+    }
+
     async fn silent(&self, arrived: &Arrived, outcome: &str) -> Response<Body> {
         self.journal.note(arrived.number, |entry| entry.outcome = Some(outcome.to_owned()));
         std::future::pending().await
@@ -172,14 +170,17 @@ impl Door {
         if !self.options.latency.is_zero() {
             tokio::time::sleep(self.options.latency).await;
         }
-        let Arrived { signed, operation, params, .. } = arrived;
+        let Arrived { signed, caller, operation, params, .. } = arrived;
         let (now, at) = (Instant::now(), Timestamp::now());
         fresh(signed.at, at, self.options.scaled(self.options.clocks.signature_life))?;
-        if !self.limits.allow(signed.service, operation, now) {
+        self.sessions.alive(&signed.access_key, now)?;
+        let place = Place { account: caller.account.clone(), region: signed.region.clone() };
+        if !self.limits.allow(&place, signed.service, operation, now) {
             return Err(Refusal::throttled());
         }
         let call = Call {
             params: params.root(),
+            caller,
             access_key: &signed.access_key,
             now,
             at,
@@ -187,38 +188,18 @@ impl Door {
             delete_lag: self.options.scaled(self.options.clocks.delete_lag),
         };
         let answer = match signed.service.handler(operation)? {
-            Handler::Read(read) => read(&self.seen(sight), &call),
+            Handler::Identity(identity) => identity(&self.sessions, &call),
+            Handler::Read(read) => read(&self.land(&place)?.seen(sight), &call),
             Handler::Write(write) => {
+                let land = self.land(&place)?;
                 if let Sight::NotYet(_) = sight {
-                    write(&mut Region::clone(&self.seen(sight)), &call)?;
+                    write(&mut Region::clone(&land.seen(sight)), &call)?;
                 }
-                self.write(write, &call)
+                land.write(|region| write(region, &call))
             }
         };
         self.journal.note(arrived.number, |entry| entry.applied = answer.is_ok());
         answer
-    }
-
-    /// The region now, or as many changing calls ago, or as far back as is kept.
-    fn seen(&self, sight: Sight) -> Arc<Region> {
-        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        match sight {
-            Sight::Stale(depth) | Sight::NotYet(depth) if depth > 0 && !past.is_empty() => {
-                past[past.len().saturating_sub(depth)].clone()
-            }
-            Sight::Now | Sight::Stale(_) | Sight::NotYet(_) => self.shared.now(),
-        }
-    }
-
-    fn write(&self, write: fn(&mut Region, &Call<'_>) -> Answer, call: &Call<'_>) -> Answer {
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.shared.now();
-        let answer = self.shared.try_change(|region| write(region, call))?;
-        if past.len() >= PAST_MAX {
-            past.pop_front();
-        }
-        past.push_back(before);
-        Ok(answer)
     }
 }
 

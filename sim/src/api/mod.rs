@@ -19,7 +19,10 @@ use axum::Router;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::model::Region;
+use crate::{
+    model::Region,
+    sessions::{Caller, Sessions},
+};
 
 pub use auth::{Signed, fresh, signed};
 pub use door::{Cut, Door};
@@ -39,6 +42,7 @@ pub type Answer = Result<Value, Refusal>;
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     pub params: Node<'a>,
+    pub caller: &'a Caller,
     pub access_key: &'a str,
     pub now: Instant,
     pub at: Timestamp,
@@ -48,11 +52,12 @@ pub struct Call<'a> {
     pub delete_lag: Duration,
 }
 
-/// Reads may be answered from an old snapshot; writes hold the region's lock.
+/// Reads may be answered from an old snapshot; writes hold the region's lock; who one is, is known in every region alike.
 #[derive(Debug, Clone, Copy)]
 pub enum Handler {
     Read(fn(&Region, &Call<'_>) -> Answer),
     Write(fn(&mut Region, &Call<'_>) -> Answer),
+    Identity(fn(&Sessions, &Call<'_>) -> Answer),
 }
 
 /// The services this region has.

@@ -2,25 +2,41 @@
 
 mod calls;
 mod faults;
+mod sessions;
 mod world;
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    http::StatusCode,
+    extract::{FromRequestParts, Query},
+    http::{StatusCode, request::Parts},
     routing::{delete, get, post},
 };
 use serde_json::{Value, json};
 
-use crate::{api::Door, servers::Servers, traffic::Traffic};
+use crate::{api::Door, land::Land, model::Place, servers::Servers};
 
 /// What the switches reach.
 #[derive(Debug, Clone)]
 pub struct Panel {
     pub door: Arc<Door>,
     pub servers: Servers,
-    pub traffic: Traffic,
+}
+
+/// The account and region that a switch is meant for: `?account=…&region=…`, at home where they are not named.
+#[derive(Debug)]
+pub struct Here(Arc<Land>);
+
+impl FromRequestParts<Panel> for Here {
+    type Rejection = Told;
+
+    async fn from_request_parts(parts: &mut Parts, panel: &Panel) -> Result<Self, Told> {
+        let place = Query::<Place>::try_from_uri(&parts.uri);
+        let Query(place) = place.map_err(|wrong| told(StatusCode::BAD_REQUEST, wrong.to_string()))?;
+        let land = panel.door.lands.at(&place);
+        land.map(Self).ok_or_else(|| told(StatusCode::CONFLICT, "too many accounts and regions are in use"))
+    }
 }
 
 /// What is wrong with a request, in a sentence.
@@ -51,5 +67,8 @@ pub fn router(panel: Panel) -> Router {
         .route("/region", get(world::region))
         .route("/figures", get(world::figures))
         .route("/stage", post(world::stage))
+        .route("/roles", get(sessions::roles).put(sessions::set_roles))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/expire", post(sessions::expire))
         .with_state(panel)
 }

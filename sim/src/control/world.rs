@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Panel, Told, told, unknown};
+use super::{Here, Panel, Told, told, unknown};
 use crate::{
     model::{Image, LaunchTemplate, Lifecycle, Region, TargetState},
     names, quotas,
@@ -27,8 +27,8 @@ pub struct NewImage {
     server: Server,
 }
 
-pub async fn image(State(panel): State<Panel>, Json(new): Json<NewImage>) -> (StatusCode, Json<Value>) {
-    let id = panel.door.shared.change(|region| {
+pub async fn image(Here(land): Here, Json(new): Json<NewImage>) -> (StatusCode, Json<Value>) {
+    let id = land.shared.change(|region| {
         let id = new.id.unwrap_or_else(|| names::image(region));
         region.images.insert(id.clone(), Image { id: id.clone(), server: new.server.into() });
         id
@@ -46,16 +46,13 @@ pub struct NewLaunchTemplate {
     default_version: Option<u32>,
 }
 
-pub async fn launch_template(
-    State(panel): State<Panel>,
-    Json(new): Json<NewLaunchTemplate>,
-) -> Result<(StatusCode, Json<Value>), Told> {
+pub async fn launch_template(Here(land): Here, Json(new): Json<NewLaunchTemplate>) -> Result<(StatusCode, Json<Value>), Told> {
     let default_version = new.default_version.or_else(|| new.versions.keys().next().copied());
     let default_version = default_version.filter(|version| new.versions.contains_key(version));
     let default_version = default_version.ok_or_else(|| {
         told(StatusCode::UNPROCESSABLE_ENTITY, "`default_version` must be one of `versions`, which must not be empty")
     })?;
-    let id = panel.door.shared.change(|region| {
+    let id = land.shared.change(|region| {
         let id = new.id.unwrap_or_else(|| names::launch_template(region));
         let template = LaunchTemplate { id: id.clone(), name: new.name, versions: new.versions, default_version };
         region.launch_templates.insert(id.clone(), template);
@@ -65,8 +62,12 @@ pub async fn launch_template(
 }
 
 /// `sick`: its health checks fail. `heal`: they pass again. `kill`: its server dies in the middle of what it does.
-pub async fn instance(State(panel): State<Panel>, Path((id, what)): Path<(String, String)>) -> Result<StatusCode, Told> {
-    let marked = panel.door.shared.change(|region| {
+pub async fn instance(
+    Here(land): Here,
+    State(panel): State<Panel>,
+    Path((id, what)): Path<(String, String)>,
+) -> Result<StatusCode, Told> {
+    let marked = land.shared.change(|region| {
         let server = region.instances.get_mut(&id)?;
         match what.as_str() {
             "sick" => server.sick = true,
@@ -87,39 +88,39 @@ pub async fn instance(State(panel): State<Panel>, Path((id, what)): Path<(String
 }
 
 /// What is set instead of AWS's own.
-pub async fn quotas(State(panel): State<Panel>) -> Json<BTreeMap<String, u32>> {
-    Json(panel.door.shared.now().quotas.clone())
+pub async fn quotas(Here(land): Here) -> Json<BTreeMap<String, u32>> {
+    Json(land.shared.now().quotas.clone())
 }
 
 /// Instead of AWS's own: `{"rules-per-application-load-balancer": 3}`; those that are not named are AWS's again.
-pub async fn set_quotas(State(panel): State<Panel>, Json(wanted): Json<BTreeMap<String, u32>>) -> Result<StatusCode, Told> {
+pub async fn set_quotas(Here(land): Here, Json(wanted): Json<BTreeMap<String, u32>>) -> Result<StatusCode, Told> {
     if let Some(unknown) = wanted.keys().find(|name| !quotas::known(name)) {
         return Err(told(StatusCode::UNPROCESSABLE_ENTITY, format!("there is no quota {unknown}")));
     }
-    panel.door.shared.change(|region| region.quotas = wanted);
+    land.shared.change(|region| region.quotas = wanted);
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// By ARN: where each listener takes connections on this machine.
-pub async fn listeners(State(panel): State<Panel>) -> Json<Value> {
-    let region = panel.door.shared.now();
+pub async fn listeners(Here(land): Here) -> Json<Value> {
+    let region = land.shared.now();
     let listeners = region.listeners.values();
     Json(listeners.map(|listener| (listener.arn.clone(), json!(listener.address))).collect::<serde_json::Map<_, _>>().into())
 }
 
-pub async fn figures(State(panel): State<Panel>) -> Json<Value> {
-    Json(json!(panel.traffic.figures()))
+pub async fn figures(Here(land): Here) -> Json<Value> {
+    Json(json!(land.traffic.figures()))
 }
 
-pub async fn stage(State(panel): State<Panel>, Json(stage): Json<Stage>) -> Result<(StatusCode, Json<Staged>), Told> {
-    let staged = panel.door.shared.try_change(|region| scenario::build(region, &stage, Timestamp::now()));
+pub async fn stage(Here(land): Here, Json(stage): Json<Stage>) -> Result<(StatusCode, Json<Staged>), Told> {
+    let staged = land.shared.try_change(|region| scenario::build(region, &stage, Timestamp::now()));
     let staged = staged.map_err(|sentence| told(StatusCode::UNPROCESSABLE_ENTITY, sentence))?;
     Ok((StatusCode::CREATED, Json(staged)))
 }
 
 /// A summary for people.
-pub async fn region(State(panel): State<Panel>) -> Json<Value> {
-    let region = panel.door.shared.now();
+pub async fn region(Here(land): Here) -> Json<Value> {
+    let region = land.shared.now();
     let rules = region.rules.values().map(|rule| {
         let groups: Vec<&String> = targets::named_by(&rule.actions).collect();
         json!({ "arn": rule.arn, "priority": rule.priority, "target_groups": groups })

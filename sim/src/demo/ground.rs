@@ -145,7 +145,7 @@ impl Ground {
     "bake_time": "4s"
   }}
 }}"#,
-            region = crate::names::REGION,
+            region = crate::model::Place::default().region,
             routes = list(service.routes.iter().collect()),
             slots = list(service.slots.iter().flatten().collect()),
             blue = json!(service.blue),

@@ -88,7 +88,7 @@ impl Service {
                 .env("AWS_ENDPOINT_URL", setup.aws)
                 .env("AWS_ACCESS_KEY_ID", "pocket")
                 .env("AWS_SECRET_ACCESS_KEY", "pocket")
-                .env("AWS_REGION", crate::names::REGION)
+                .env("AWS_REGION", crate::model::Place::default().region)
                 // Whatever profile this machine's user has is none of the demo's business.
                 .env("AWS_CONFIG_FILE", "/dev/null")
                 .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -171,7 +171,7 @@ fn command_line(setup: Setup<'_>, arguments: &[String]) -> String {
     format!(
         "AWS_ENDPOINT_URL={} AWS_REGION={} AWS_ACCESS_KEY_ID=pocket AWS_SECRET_ACCESS_KEY=pocket \\\n  CUTOVER_BOOTSTRAP_TOKEN={} {} {}",
         setup.aws,
-        crate::names::REGION,
+        crate::model::Place::default().region,
         setup.token,
         setup.program.display(),
         arguments.join(" "),

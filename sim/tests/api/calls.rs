@@ -111,20 +111,3 @@ async fn faults_images_and_calls_are_within_reach_of_curl() {
         http.post(at("launch-templates")).json(&template).send().await.expect("made").json().await.expect("JSON");
     assert!(sim.shared().now().launch_templates.contains_key(template["id"].as_str().expect("an id")));
 }
-
-#[tokio::test]
-async fn a_role_is_assumed_and_a_caller_told_who_it_is() {
-    let World { sim, .. } = world(quick()).await;
-    let ask = async |body: &'static str| {
-        let date = format!("{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
-        let scope = format!("AKIATEST/{}/eu-west-1/sts/aws4_request", &date[..8]);
-        let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
-        let call = reqwest::Client::new().post(sim.endpoint()).header("x-amz-date", date).header("authorization", signed);
-        call.body(body).send().await.expect("answered").text().await.expect("a body")
-    };
-    let role = "Action=AssumeRole&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Frelease&RoleSessionName=cutover";
-    let assumed = ask(role).await;
-    assert!(assumed.contains("assumed-role/release/cutover") && assumed.contains("<SessionToken>"), "{assumed}");
-    let caller = ask("Action=GetCallerIdentity").await;
-    assert!(caller.contains("<Account>123456789012</Account>"), "{caller}");
-}

@@ -2,8 +2,11 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_autoscaling::{Client as AutoScaling, config::Credentials};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_autoscaling::{
+    Client as AutoScaling,
+    config::{Credentials, ProvideCredentials},
+};
 use aws_sdk_elasticloadbalancingv2::{
     Client as Elb,
     error::{ProvideErrorMetadata, SdkError},
@@ -31,15 +34,20 @@ pub fn quick() -> Options {
 
 pub async fn world(options: Options) -> World {
     let sim = Sim::start(options).await.expect("a free port");
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .endpoint_url(sim.endpoint())
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("AKIATEST", "secret", None, None, "test"))
+    let config = config(sim.endpoint(), "eu-west-1", Credentials::new("AKIATEST", "secret", None, None, "test")).await;
+    World { sim, elb: Elb::new(&config), auto_scaling: AutoScaling::new(&config) }
+}
+
+/// What a client is made of that calls this endpoint and tries nothing twice.
+pub async fn config(endpoint: &str, region: &'static str, who: impl ProvideCredentials + 'static) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new(region))
+        .credentials_provider(who)
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(5)).build())
         .load()
-        .await;
-    World { sim, elb: Elb::new(&config), auto_scaling: AutoScaling::new(&config) }
+        .await
 }
 
 /// A region with one service, its blue group at work.

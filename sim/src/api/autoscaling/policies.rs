@@ -53,7 +53,7 @@ pub fn put(region: &mut Region, call: &Call<'_>) -> Answer {
     };
     let alarms = sides.iter().map(|side| names::alarm(region, group, side)).collect();
     let policy = Policy { arn: arn.clone(), kind: kind.to_owned(), enabled, alarms, settings };
-    let shown = json!({ "PolicyARN": arn, "Alarms": show_alarms(&policy) });
+    let shown = json!({ "PolicyARN": arn, "Alarms": show_alarms(region, &policy) });
     living_mut(region, group)?.policies.insert(name.to_owned(), policy);
     Ok(shown)
 }
@@ -131,7 +131,7 @@ fn predefined(region: &Region, group: &ServerGroup, metric: Node<'_>) -> Result<
     let (balancer, slot) = label.split_once("/targetgroup/").ok_or_else(|| {
         invalid("it must be app/<load-balancer-name>/<load-balancer-id>/targetgroup/<target-group-name>/<target-group-id>")
     })?;
-    let (balancer, slot) = (names::of_label("loadbalancer", balancer), names::of_label("targetgroup", slot));
+    let (balancer, slot) = (names::of_label(region, "loadbalancer", balancer), names::of_label(region, "targetgroup", slot));
     if !region.load_balancers.contains_key(&balancer) {
         return Err(invalid("the load balancer does not exist"));
     }
@@ -161,25 +161,25 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
         (wanted.is_empty() || wanted.contains(name) || wanted.contains(&policy.arn))
             && (kinds.is_empty() || kinds.contains(&policy.kind))
     });
-    let shown = picked.map(|(group, name, policy)| (format!("{}/{name}", group.name), show(group, name, policy)));
+    let shown = picked.map(|(group, name, policy)| (format!("{}/{name}", group.name), show(region, group, name, policy)));
     let size = params.whole("MaxRecords", 1..=PAGE_MAX)?.unwrap_or(PAGE_DEFAULT);
     let (shown, next) = query::page(shown.collect(), params.text("NextToken"), size as usize);
     Ok(json!({ "ScalingPolicies": shown, "NextToken": next }))
 }
 
-fn show(group: &ServerGroup, name: &str, policy: &Policy) -> Value {
+fn show(region: &Region, group: &ServerGroup, name: &str, policy: &Policy) -> Value {
     let mut shown = policy.settings.clone();
     shown["AutoScalingGroupName"] = json!(group.name);
     shown["PolicyName"] = json!(name);
     shown["PolicyARN"] = json!(policy.arn);
     shown["PolicyType"] = json!(policy.kind);
     shown["Enabled"] = json!(policy.enabled);
-    shown["Alarms"] = show_alarms(policy);
+    shown["Alarms"] = show_alarms(region, policy);
     shown
 }
 
-fn show_alarms(policy: &Policy) -> Value {
-    let alarms = policy.alarms.iter().map(|alarm| json!({ "AlarmName": alarm, "AlarmARN": names::alarm_arn(alarm) }));
+fn show_alarms(region: &Region, policy: &Policy) -> Value {
+    let alarms = policy.alarms.iter().map(|alarm| json!({ "AlarmName": alarm, "AlarmARN": names::alarm_arn(region, alarm) }));
     alarms.collect::<Vec<_>>().into()
 }
 

@@ -84,7 +84,7 @@ fn show(region: &Region, group: &ServerGroup, servers: &[&Instance]) -> Value {
         "DesiredCapacity": group.desired,
         "DefaultCooldown": group.cooldown,
         "DefaultInstanceWarmup": group.warmup,
-        "AvailabilityZones": [format!("{}a", names::REGION)],
+        "AvailabilityZones": [names::zone(region)],
         "LoadBalancerNames": [],
         "TargetGroupARNs": group.target_groups,
         "HealthCheckType": group.health_check_type,
@@ -139,7 +139,7 @@ fn instance(region: &Region, group: &ServerGroup, server: &Instance) -> Value {
     json!({
         "InstanceId": server.id,
         "InstanceType": group.instance_types.first().map_or("t3.micro", String::as_str),
-        "AvailabilityZone": format!("{}a", names::REGION),
+        "AvailabilityZone": names::zone(region),
         "LifecycleState": lifecycle,
         "HealthStatus": if server.healthy { "Healthy" } else { "Unhealthy" },
         "ImageId": server.image,

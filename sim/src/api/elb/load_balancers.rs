@@ -28,7 +28,7 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     let tags = tags::given(params)?;
     if let Some(held) = region.load_balancers.values().find(|balancer| balancer.name == name) {
         if (held.kind.as_str(), held.scheme.as_str(), &held.tags) == (kind, scheme, &tags) {
-            return Ok(json!({ "LoadBalancers": [show(held)] }));
+            return Ok(json!({ "LoadBalancers": [show(region, held)] }));
         }
         let told = format!("A load balancer with the same name '{name}' exists, but with different settings");
         return Err(Refusal::new("DuplicateLoadBalancerName", told));
@@ -36,7 +36,7 @@ pub fn create(region: &mut Region, call: &Call<'_>) -> Answer {
     let arn = names::load_balancer(region, name, kind);
     let balancer =
         LoadBalancer { arn: arn.clone(), name: name.to_owned(), kind: kind.to_owned(), scheme: scheme.to_owned(), tags };
-    let shown = show(&balancer);
+    let shown = show(region, &balancer);
     region.load_balancers.insert(arn, balancer);
     Ok(json!({ "LoadBalancers": [shown] }))
 }
@@ -82,7 +82,7 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
     let all = arns.is_empty() && wanted.is_empty();
     let balancers = region.load_balancers.values();
     let balancers = balancers.filter(|it| all || arns.contains(&it.arn) || wanted.contains(&it.name));
-    let shown = balancers.map(|balancer| (balancer.arn.clone(), show(balancer))).collect();
+    let shown = balancers.map(|balancer| (balancer.arn.clone(), show(region, balancer))).collect();
     let size = params.whole("PageSize", 1..=PAGE_MAX)?.unwrap_or(PAGE_MAX);
     let (shown, next) = query::page(shown, params.text("Marker"), size as usize);
     Ok(json!({ "LoadBalancers": shown, "NextMarker": next }))
@@ -96,13 +96,13 @@ pub fn account_limits(region: &Region, call: &Call<'_>) -> Answer {
     Ok(json!({ "Limits": shown, "NextMarker": next }))
 }
 
-fn show(balancer: &LoadBalancer) -> Value {
+fn show(region: &Region, balancer: &LoadBalancer) -> Value {
     let inside = if balancer.scheme == "internal" { "internal-" } else { "" };
     let id = balancer.arn.rsplit('/').next().unwrap_or_default();
     json!({
         "LoadBalancerArn": balancer.arn,
         "LoadBalancerName": balancer.name,
-        "DNSName": format!("{inside}{}-{id}.{}.elb.amazonaws.com", balancer.name, names::REGION),
+        "DNSName": format!("{inside}{}-{id}.{}.elb.amazonaws.com", balancer.name, region.place.region),
         "Scheme": balancer.scheme,
         "VpcId": "vpc-0pocket",
         "State": { "Code": "active" },
