@@ -22,6 +22,7 @@ pub mod lane;
 pub mod looks;
 pub mod numbers;
 pub mod observation;
+pub mod orphan;
 pub mod overlap;
 pub mod phase;
 pub mod plan;
