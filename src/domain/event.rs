@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     command::{Command, PromoteTo},
     deployment::{Deployment, Given},
+    orphan::Thing,
     phase::Phase,
     time,
     weight::Weight,
@@ -59,6 +60,13 @@ pub fn commanded(command: Command, given: &Given) -> Event {
     };
     let data = json!({"command": command.name(), "reason": given.reason, "weight": weight});
     Event::new(&format!("command.{}", command.name()), message, &given.by, data)
+}
+
+/// What the sweeper removed of an ended deployment's.
+#[must_use]
+pub fn swept(thing: &Thing) -> Event {
+    let data = json!({"kind": thing.kind().name(), "name": thing.name()});
+    Event::new("orphan.removed", format!("the sweeper removed {thing}, which had been left behind"), ENGINE, data)
 }
 
 /// What changed between two records, as people would tell it.

@@ -3,6 +3,7 @@
 //! Two habits carry it. Every write to a deployment is *one* statement, so that no row lock outlives a round trip and a
 //! replica that stalls cannot hold up a rollback. And every moment that matters is taken from the database's clock.
 
+mod claims;
 mod commands;
 mod declarations;
 mod deployments;
@@ -12,6 +13,7 @@ mod holds;
 mod insert;
 mod lane;
 mod lease;
+mod orphans;
 mod replicas;
 mod rows;
 pub mod state_dir;

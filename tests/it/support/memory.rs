@@ -1,5 +1,7 @@
 //! The store in memory: the same promises as Postgres gives, held to them by the same contract suite.
 
+mod orphans;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -39,6 +41,7 @@ struct Tables {
     rows: BTreeMap<DeploymentId, Row>,
     events: Vec<(DeploymentId, StoredEvent)>,
     replicas: BTreeMap<HolderId, Instant>,
+    swept: orphans::Swept,
 }
 
 /// Everything under one lock.

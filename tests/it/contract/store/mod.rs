@@ -3,6 +3,7 @@
 mod commands;
 mod creating;
 mod leases;
+mod orphans;
 mod reading;
 mod replicas;
 

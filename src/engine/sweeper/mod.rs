@@ -1,0 +1,3 @@
+//! The sweeper: looks for what ended deployments left in the cloud, lists it, and removes it when its terms are over.
+
+pub mod ports;
