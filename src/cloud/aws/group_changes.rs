@@ -25,7 +25,7 @@ pub(super) struct GroupChanges<'a> {
     pub(super) deadline: Instant,
 }
 
-impl GroupChanges<'_> {
+impl<'a> GroupChanges<'a> {
     /// Creates green. A name that is taken is success only if our tags say that it was this deployment that took it.
     pub(super) async fn create(self, green: &GreenPlan) -> Result<(), Fault> {
         const OPERATION: Operation = Operation::CreateAutoScalingGroup;
@@ -86,14 +86,68 @@ impl GroupChanges<'_> {
         self.update(&green.group, Some(self.d.declaration.server_group.min), None).await
     }
 
+    pub(super) async fn detach(self, group: &GroupName, slot: &SlotRef) -> Result<(), Fault> {
+        self.bare().detach(group, slot.target_groups()).await
+    }
+
+    pub(super) async fn delete(self, group: &GroupName) -> Result<(), Fault> {
+        self.bare().delete(group).await
+    }
+
+    async fn update(self, group: &GroupName, min: Option<u32>, protection: Option<DeletionProtection>) -> Result<(), Fault> {
+        self.bare().update(group, min, protection).await
+    }
+
+    fn bare(self) -> BareChanges<'a> {
+        BareChanges { clients: self.clients, deadline: self.deadline }
+    }
+
+    /// The image is set on the group itself, so that it cannot drift with the template; without a machine image of its own
+    /// the template's version is what names one.
+    fn policy(self, image: &Image) -> Servers {
+        let spec = &self.d.declaration.server_group;
+        let template = |version: u32| {
+            LaunchTemplateSpecification::builder()
+                .launch_template_id(&spec.launch_template.id)
+                .version(version.to_string())
+                .build()
+        };
+        let (version, image) = match image {
+            Image::Machine(id) => (spec.launch_template.version, Some(id.as_str())),
+            Image::Template(version) => (*version, None),
+        };
+        let types: Vec<_> = spec.instance_types.iter().map(|kind| Some(kind.as_str())).collect();
+        if image.is_none() && types.is_empty() {
+            return Servers::Template(template(version));
+        }
+        let types = if types.is_empty() { vec![None] } else { types };
+        let overrides = types.into_iter().map(|kind| {
+            LaunchTemplateOverrides::builder()
+                .set_instance_type(kind.map(str::to_owned))
+                .set_image_id(image.map(str::to_owned))
+                .build()
+        });
+        let template =
+            LaunchTemplate::builder().launch_template_specification(template(version)).set_overrides(Some(overrides.collect()));
+        Servers::Override(MixedInstancesPolicy::builder().launch_template(template.build()).build())
+    }
+}
+
+/// Changes that need no deployment to be told what they are about.
+#[derive(Clone, Copy)]
+pub(super) struct BareChanges<'a> {
+    pub(super) clients: &'a Clients,
+    pub(super) deadline: Instant,
+}
+
+impl BareChanges<'_> {
     /// From all target groups at once; AWS refuses that as a whole when the group has left one of them already, and then it is
     /// taken out of each by itself.
-    pub(super) async fn detach(self, group: &GroupName, slot: &SlotRef) -> Result<(), Fault> {
-        let all = slot.target_groups();
-        if self.detach_from(group, all).await? == Detached::Now || all.len() == 1 {
+    pub(super) async fn detach(self, group: &GroupName, from: &[TargetGroupRef]) -> Result<(), Fault> {
+        if self.detach_from(group, from).await? == Detached::Now || from.len() == 1 {
             return Ok(());
         }
-        for target_group in all {
+        for target_group in from {
             self.detach_from(group, std::slice::from_ref(target_group)).await?;
         }
         Ok(())
@@ -133,36 +187,6 @@ impl GroupChanges<'_> {
             call.customize().interceptor(fence).send()
         };
         self.clients.change(Operation::UpdateAutoScalingGroup, self.deadline, call).await.map(|_| ())
-    }
-
-    /// The image is set on the group itself, so that it cannot drift with the template; without a machine image of its own
-    /// the template's version is what names one.
-    fn policy(self, image: &Image) -> Servers {
-        let spec = &self.d.declaration.server_group;
-        let template = |version: u32| {
-            LaunchTemplateSpecification::builder()
-                .launch_template_id(&spec.launch_template.id)
-                .version(version.to_string())
-                .build()
-        };
-        let (version, image) = match image {
-            Image::Machine(id) => (spec.launch_template.version, Some(id.as_str())),
-            Image::Template(version) => (*version, None),
-        };
-        let types: Vec<_> = spec.instance_types.iter().map(|kind| Some(kind.as_str())).collect();
-        if image.is_none() && types.is_empty() {
-            return Servers::Template(template(version));
-        }
-        let types = if types.is_empty() { vec![None] } else { types };
-        let overrides = types.into_iter().map(|kind| {
-            LaunchTemplateOverrides::builder()
-                .set_instance_type(kind.map(str::to_owned))
-                .set_image_id(image.map(str::to_owned))
-                .build()
-        });
-        let template =
-            LaunchTemplate::builder().launch_template_specification(template(version)).set_overrides(Some(overrides.collect()));
-        Servers::Override(MixedInstancesPolicy::builder().launch_template(template.build()).build())
     }
 }
 

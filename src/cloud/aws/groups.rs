@@ -50,7 +50,7 @@ pub(super) struct Instance {
 }
 
 impl SeenGroup {
-    fn read(group: &AutoScalingGroup) -> Option<Self> {
+    pub(super) fn read(group: &AutoScalingGroup) -> Option<Self> {
         let count = |n: Option<i32>| u32::try_from(n?).ok();
         let tags = group.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)));
         let instances = group.instances().iter().filter_map(|instance| {
@@ -159,6 +159,11 @@ impl Targets {
 
     pub(super) fn count(&self) -> u32 {
         saturated(self.0.len())
+    }
+
+    /// Those that are `group`'s servers, draining ones included.
+    pub(super) fn of(&self, group: &SeenGroup) -> u32 {
+        saturated(self.0.keys().filter(|id| group.instances.contains_key(*id)).count())
     }
 
     fn is_healthy(&self, instance: &str) -> bool {

@@ -18,6 +18,7 @@ mod gate;
 mod gather;
 mod group_changes;
 mod groups;
+mod inventory;
 mod looks;
 mod names;
 mod observe;

@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use crate::domain::{
     deployment::Deployment,
-    ids::{DeploymentId, RouteRef},
+    ids::{DeploymentId, EnvironmentName, RouteRef, ServiceName, Target},
     survey::{Owner, Role},
 };
 
 /// Tags that begin so are ours; a declaration may not use them.
 pub(super) const PREFIX: &str = "cutover:";
-const INSTALLATION: &str = "cutover:installation";
+pub(super) const INSTALLATION: &str = "cutover:installation";
 const SERVICE: &str = "cutover:service";
 const ENVIRONMENT: &str = "cutover:environment";
 const DEPLOYMENT: &str = "cutover:deployment";
@@ -26,6 +26,7 @@ const ROUTE: &str = "cutover:route";
 pub(super) struct Mark {
     pub(super) installation: String,
     pub(super) deployment: Option<DeploymentId>,
+    pub(super) target: Option<Target>,
     /// `None` for a group, and for roles of later versions.
     pub(super) role: Option<Role>,
     /// The route that a rule was made for.
@@ -35,16 +36,20 @@ pub(super) struct Mark {
 impl Mark {
     /// Reads tags; `None` when they are not ours at all.
     pub(super) fn read<'a>(tags: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Self> {
-        let mut mark = Self { installation: String::new(), deployment: None, role: None, route: None };
+        let mut mark = Self { installation: String::new(), deployment: None, target: None, role: None, route: None };
+        let (mut service, mut environment) = (None, None);
         for (key, value) in tags {
             match key {
                 INSTALLATION => value.clone_into(&mut mark.installation),
                 DEPLOYMENT => mark.deployment = Uuid::parse_str(value).ok().map(DeploymentId::new),
+                SERVICE => service = Some(ServiceName::new(value)),
+                ENVIRONMENT => environment = Some(EnvironmentName::new(value)),
                 ROLE => mark.role = role(value),
                 ROUTE => mark.route = Some(value.to_owned()),
                 _ => {}
             }
         }
+        mark.target = service.zip(environment).map(|(service, environment)| Target { service, environment });
         (!mark.installation.is_empty()).then_some(mark)
     }
 
@@ -85,6 +90,7 @@ pub(super) fn rule_tags(installation: &str, d: &Deployment, route: &RouteRef, ro
     let mark = Mark {
         installation: installation.to_owned(),
         deployment: Some(d.id),
+        target: Some(d.target.clone()),
         role: Some(role),
         route: Some(route.as_str().to_owned()),
     };

@@ -211,7 +211,11 @@ fn unknown<T>(fault: Fault) -> Known<T> {
 /// Every rule and default action that could name a slot; a fault when some could not be read.
 type NamedBy = Result<Vec<Arc<Vec<SeenRule>>>, Fault>;
 
-async fn listeners_of(clients: &Clients, balancer: &LoadBalancerRef, deadline: Instant) -> Result<Vec<ListenerRef>, Fault> {
+pub(super) async fn listeners_of(
+    clients: &Clients,
+    balancer: &LoadBalancerRef,
+    deadline: Instant,
+) -> Result<Vec<ListenerRef>, Fault> {
     const OPERATION: Operation = Operation::DescribeListeners;
     let mut listeners = Vec::new();
     let mut marker = None;

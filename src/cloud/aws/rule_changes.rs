@@ -70,15 +70,7 @@ impl RuleChanges<'_> {
     }
 
     pub(super) async fn delete(self, rules: &[RuleRef]) -> Result<(), Fault> {
-        let calls = rules.iter().map(|rule| async move {
-            let call = |fence| self.clients.elb.delete_rule().rule_arn(rule.as_str()).customize().interceptor(fence).send();
-            match self.clients.change(Operation::DeleteRule, self.deadline, call).await {
-                // Gone already, which is all that was wanted.
-                Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
-                _ => Ok(()),
-            }
-        });
-        fault::worst(join_all(calls).await)
+        delete(self.clients, rules, self.deadline).await
     }
 
     async fn each<'p, F>(self, plan: &'p Plan, routes: &[usize], change: impl Fn(&'p RoutePlan) -> F) -> Result<(), Fault>
@@ -205,6 +197,19 @@ impl RuleChanges<'_> {
                 && mark.is_for(&route.route)
         })
     }
+}
+
+/// Rules of ours, gone already or not.
+pub(super) async fn delete(clients: &Clients, rules: &[RuleRef], deadline: Instant) -> Result<(), Fault> {
+    let calls = rules.iter().map(|rule| async move {
+        let call = |fence| clients.elb.delete_rule().rule_arn(rule.as_str()).customize().interceptor(fence).send();
+        match clients.change(Operation::DeleteRule, deadline, call).await {
+            // Gone already, which is all that was wanted.
+            Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
+            _ => Ok(()),
+        }
+    });
+    fault::worst(join_all(calls).await)
 }
 
 fn planned(plan: &Plan, i: usize) -> Result<&RoutePlan, Fault> {

@@ -168,8 +168,12 @@ async fn listed(clients: &Clients, listener: &ListenerRef, deadline: Instant) ->
     Err(fault::incomplete(OPERATION, "an end: there are more pages than a listener can have"))
 }
 
-/// The marks of rules, by ARN.
-async fn ask(clients: &Clients, rules: &[RuleRef], deadline: Instant) -> Result<BTreeMap<String, Option<Mark>>, Fault> {
+/// The marks of rules, by ARN, as they are now.
+pub(super) async fn ask(
+    clients: &Clients,
+    rules: &[RuleRef],
+    deadline: Instant,
+) -> Result<BTreeMap<String, Option<Mark>>, Fault> {
     const OPERATION: Operation = Operation::DescribeTags;
     let calls = rules.chunks(TAGS_PER_CALL_MAX).map(|chunk| {
         let arns = chunk.iter().map(|rule| rule.as_str().to_owned()).collect();

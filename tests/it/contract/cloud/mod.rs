@@ -10,6 +10,7 @@ mod differences;
 mod groups;
 mod hazards;
 mod house;
+mod orphans;
 mod overlays;
 mod preflight;
 mod shields;
@@ -32,8 +33,16 @@ pub(crate) use story;
 
 /// Tells every story, whatever becomes of the others, so that one run shows all that is wrong.
 async fn tell_all(world: &World) {
-    let stories: Vec<Story> =
-        [overlays::STORIES, bases::STORIES, shields::STORIES, preflight::STORIES, groups::STORIES, balancers::STORIES].concat();
+    let stories: Vec<Story> = [
+        overlays::STORIES,
+        bases::STORIES,
+        shields::STORIES,
+        preflight::STORIES,
+        groups::STORIES,
+        balancers::STORIES,
+        orphans::STORIES,
+    ]
+    .concat();
     let mut failed = Vec::new();
     for (name, story) in stories {
         let told = std::panic::AssertUnwindSafe(story(world));
