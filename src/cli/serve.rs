@@ -31,6 +31,7 @@ use crate::{
         driver::{self, Pulse},
         lane::{self, Lane},
         replicas,
+        sweeper::{self, Sweeper},
         tick::Worker,
     },
     http,
@@ -143,6 +144,7 @@ async fn work(
         pulse: pulse.clone(),
         settings,
     };
+    let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
     let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
@@ -153,6 +155,9 @@ async fn work(
     parts.spawn(endless(lane::keep_warm(lane, stop.clone())));
     let share = move |alive| budget.share(alive);
     parts.spawn(endless(replicas::keep_count(store.clone(), state.holder().clone(), share, stop.clone())));
+    if settings.sweeper.enabled {
+        parts.spawn(endless(sweeper::keep_swept(sweeper, stop.clone())));
+    }
     if let Some(embedded) = &base.embedded {
         parts.spawn(endless(embedded.keep_up(stop.clone())));
     }

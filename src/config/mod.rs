@@ -16,8 +16,8 @@ use secrecy::SecretString;
 
 use crate::{
     cloud::aws::{AwsSettings, BudgetSettings, Grant},
-    domain::{time::show_duration, timing::Timing},
-    engine::settings::EngineSettings,
+    domain::{orphan::Terms, time::show_duration, timing::Timing},
+    engine::settings::{EngineSettings, SweeperSettings},
     store::StoreSettings,
 };
 
@@ -225,6 +225,7 @@ fn engine(from: &mut Reader) -> EngineSettings {
         rollback_tries_for: from.duration("engine.rollback_tries_for", ms(100)..=secs(9)).min(late),
         survey_timeout: from.duration("engine.survey_timeout", ms(100)..=secs(10)),
         rollback_repeats_for: from.duration("engine.rollback_repeats_for", secs(1)..=DAY),
+        sweeper: sweeper(from),
     };
     if from.is_sound() && engine.timing.watch_every < engine.timing.look_every {
         from.wrong("engine.watch_every", "must not be shorter than engine.look_every");
@@ -249,6 +250,18 @@ fn budget(from: &mut Reader) -> BudgetSettings {
         grant
     };
     BudgetSettings { elb_changes: grant("elb_changes"), elb_looks: grant("elb_looks"), auto_scaling: grant("auto_scaling") }
+}
+
+fn sweeper(from: &mut Reader) -> SweeperSettings {
+    let terms = Terms {
+        remove: from.boolean("sweeper.remove"),
+        report_after: from.duration("sweeper.report_after", secs(1)..=DAY),
+        remove_after: from.duration("sweeper.remove_after", secs(1)..=DAY * 30),
+    };
+    if from.is_sound() && terms.remove_after < terms.report_after {
+        from.wrong("sweeper.remove_after", "must not be shorter than sweeper.report_after: nothing goes before it was listed");
+    }
+    SweeperSettings { enabled: from.boolean("sweeper.enabled"), every: from.duration("sweeper.every", secs(1)..=DAY), terms }
 }
 
 const fn ms(milliseconds: u64) -> Duration {

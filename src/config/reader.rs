@@ -175,6 +175,19 @@ impl Reader {
         })
     }
 
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, key: &str) -> bool {
+        let read = match &self.take(key).kind {
+            ValueKind::Boolean(value) => Some(*value),
+            ValueKind::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        read.unwrap_or_else(|| {
+            self.wrong(key, "must be true or false");
+            false
+        })
+    }
+
     /// Whether nothing has been wrong so far: keys are held against each other only then.
     pub(super) fn is_sound(&self) -> bool {
         self.faults.is_empty()

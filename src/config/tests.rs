@@ -133,13 +133,25 @@ fn a_short_quiet_period_is_accepted_with_a_warning() {
 
 #[test]
 fn settings_that_do_not_go_together_are_faults() {
-    let variables =
-        [(("CUTOVER__ENGINE__LEASE", "1s"), "engine.lease"), (("CUTOVER__ENGINE__LOOK_EVERY", "10s"), "engine.watch_every")];
+    let variables = [
+        (("CUTOVER__ENGINE__LEASE", "1s"), "engine.lease"),
+        (("CUTOVER__ENGINE__LOOK_EVERY", "10s"), "engine.watch_every"),
+        (("CUTOVER__SWEEPER__REMOVE_AFTER", "9m"), "sweeper.remove_after"),
+    ];
     for (variable, key) in variables {
         let faults = Config::load(environment(&[variable])).unwrap_err();
         let named: Vec<_> = faults.0.iter().map(|fault| fault.key.as_str()).collect();
         assert_eq!(named, [key], "{faults}");
     }
+}
+
+#[test]
+fn the_sweeper_is_on_and_can_be_told_to_list_only() {
+    assert!(Config::load(Sources::default()).unwrap().engine.sweeper.enabled);
+    let told = environment(&[("CUTOVER__SWEEPER__REMOVE", "false")]);
+    assert!(!Config::load(told).unwrap().engine.sweeper.terms.remove);
+    let faults = Config::load(environment(&[("CUTOVER__SWEEPER__REMOVE", "never")])).unwrap_err();
+    assert!(faults.to_string().contains("sweeper.remove (CUTOVER__SWEEPER__REMOVE): must be true or false"), "{faults}");
 }
 
 #[test]

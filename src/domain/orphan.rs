@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     declaration::Provider,
     deployment::{Deployment, Status},
-    ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef, Target},
+    ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef, Target, TargetGroupRef},
     survey::Role,
     time,
 };
@@ -112,8 +112,8 @@ pub struct GroupLook {
     pub ours: bool,
     /// A deletion was accepted and goes on.
     pub deleting: bool,
-    /// Where its servers are registered as they come up.
-    pub attached: Vec<SlotRef>,
+    /// Target groups that its servers are registered in as they come up.
+    pub attached: Vec<TargetGroupRef>,
     /// Rules and default actions that name one of those, whatever weight they give it.
     pub named_by: u32,
     /// Its servers that are registered in one of those or in the slot that it had, draining ones included.

@@ -162,7 +162,7 @@ fn a_group_goes_out_of_its_slot_first_then_drains_then_is_deleted() {
     let d = maker(Phase::RolledBack);
     let orphan = orphan(&group(), &Facts { tagged: Some(d.clone()), last: Some(d), ..Facts::default() });
     let way = |look: GroupLook| way_out(&orphan, &Look::Group(look));
-    let from = vec![SlotRef::new("slot-b")];
+    let from = vec![TargetGroupRef::new("slot-b")];
     assert!(matches!(way(GroupLook { attached: from.clone(), named_by: 1, registered: 2, ..free() }), Way::Shut(_)));
     let attached = GroupLook { attached: from.clone(), registered: 2, ..free() };
     assert_eq!(way(attached), Way::Open(Some(Step::Detach { from })));
@@ -248,7 +248,7 @@ fn facts() -> impl Strategy<Value = Facts> {
 fn looks() -> impl Strategy<Value = Look> {
     let group =
         (rarely(), rarely(), any::<bool>(), rarely(), rarely()).prop_map(|(lost, deleting, attached, named, drains)| {
-            let attached = attached.then(|| SlotRef::new("slot-b")).into_iter().collect();
+            let attached = attached.then(|| TargetGroupRef::new("slot-b")).into_iter().collect();
             Look::Group(GroupLook { ours: !lost, deleting, attached, named_by: named.into(), registered: drains.into() })
         });
     let rule = (rarely(), rarely(), any::<Option<bool>>())

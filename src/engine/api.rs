@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::ports::{Environment, Filter, NewDeployment, StoreError, StoredEvent, TokenOwner, Versioned};
+use super::{
+    ports::{Environment, Filter, NewDeployment, StoreError, StoredEvent, TokenOwner, Versioned},
+    sweeper::ports::{Listed, OrphanFigures, OrphanFilter},
+};
 use crate::domain::{
     command::{Command, Refusal},
     declaration::{Declaration, Strategy},
@@ -212,10 +215,23 @@ pub trait Api: Send + Sync + 'static {
     /// `?dry_run=true` of rollback.
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>>;
 
+    /// What ended deployments left in the cloud, as the last sweeps saw it.
+    fn orphans(&self, filter: OrphanFilter) -> BoxFuture<'_, Result<Vec<ListedOrphan>, Trouble>>;
+
     fn token_owner(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>>;
     fn ready(&self) -> BoxFuture<'_, Result<(), Trouble>>;
     /// Deployments by status, and the age of the engine's last tick: for the metrics.
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>>;
+}
+
+/// An orphan with what is to become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedOrphan {
+    pub seen: Listed,
+    /// When it goes, if nothing comes between; in the past while its removal goes on.
+    pub remove_at: Option<Timestamp>,
+    /// Why it does not, in words.
+    pub kept_because: Option<String>,
 }
 
 /// What the metrics page shows of the records and the engine.
@@ -225,4 +241,5 @@ pub struct Figures {
     pub ended: Vec<(Target, Status, u64)>,
     /// Since the engine last looked for due work.
     pub tick_age: Duration,
+    pub orphans: OrphanFigures,
 }

@@ -13,13 +13,14 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    api::{Actor, Api, Created, Declared, Figures, RollbackOf, RolledBack, Steps, Trouble, Wanted},
+    api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
     bundles::Bundles,
     driver::Pulse,
     lane::Lane,
     ports::{Cloud, Commanded, Environment, Filter, Inserted, LaneStore, Store, StoredEvent, TokenOwner, Versioned},
     settings::EngineSettings,
     steps,
+    sweeper::ports::{Listed, OrphanFilter, SweepStore},
 };
 use crate::domain::{
     command::{self, Command, Refusal},
@@ -50,7 +51,7 @@ enum Checked {
     Unknown(String),
 }
 
-impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
+impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     async fn check(&self, inputs: Inputs<'_>) -> Checked {
         let shape = self.cloud.shape(inputs.declaration);
         if !shape.is_empty() {
@@ -219,11 +220,29 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
 
     async fn figures(&self) -> Result<Figures, Trouble> {
         let running = self.store.running(self.settings.bundles_max).await?.into_iter().map(|read| read.deployment).collect();
-        Ok(Figures { running, ended: self.store.outcomes().await?, tick_age: self.pulse.age() })
+        let orphans = self.store.orphan_figures(self.settings.sweeper.terms.report_after).await?;
+        Ok(Figures { running, ended: self.store.outcomes().await?, tick_age: self.pulse.age(), orphans })
+    }
+
+    async fn orphans(&self, filter: OrphanFilter) -> Result<Vec<ListedOrphan>, Trouble> {
+        let filter = OrphanFilter { seen_for: self.settings.sweeper.terms.report_after, ..filter };
+        Ok(self.store.orphans(&filter).await?.into_iter().map(|seen| self.with_fate(seen)).collect())
+    }
+
+    fn with_fate(&self, seen: Listed) -> ListedOrphan {
+        let sweeper = &self.settings.sweeper;
+        let kept_because = match &seen.kept_because {
+            Some(because) => Some(because.clone()),
+            None if !sweeper.enabled => Some("sweeper.enabled is off: nothing looks for orphans any more".to_owned()),
+            None if !sweeper.terms.remove => Some("sweeper.remove is off: orphans are listed only".to_owned()),
+            None => None,
+        };
+        let remove_at = sweeper.terms.remove_at(seen.clear_since).filter(|_| kept_because.is_none());
+        ListedOrphan { seen, remove_at, kept_because }
     }
 }
 
-impl<S: Store, L: LaneStore, C: Cloud> Api for App<S, L, C> {
+impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
     fn declare(
         &self,
         by: Actor,
@@ -291,6 +310,10 @@ impl<S: Store, L: LaneStore, C: Cloud> Api for App<S, L, C> {
 
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>> {
         Self::plan_rollback(self, of).boxed()
+    }
+
+    fn orphans(&self, filter: OrphanFilter) -> BoxFuture<'_, Result<Vec<ListedOrphan>, Trouble>> {
+        Self::orphans(self, filter).boxed()
     }
 
     fn token_owner(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>> {

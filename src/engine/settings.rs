@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::timing::Timing;
+use crate::domain::{orphan::Terms, timing::Timing};
 
 /// How the engine paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,24 @@ pub struct EngineSettings {
     pub survey_timeout: Duration,
     /// For this long after it ended, a rolled-back deployment answers a further rollback of its service.
     pub rollback_repeats_for: Duration,
+    pub sweeper: SweeperSettings,
+}
+
+/// How the sweeper paces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SweeperSettings {
+    pub enabled: bool,
+    /// From the end of one sweep to the beginning of the next, whichever replica makes it.
+    pub every: Duration,
+    pub terms: Terms,
+}
+
+impl Default for SweeperSettings {
+    fn default() -> Self {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let terms = Terms { remove: true, report_after: minutes(10), remove_after: minutes(24 * 60) };
+        Self { enabled: true, every: minutes(10), terms }
+    }
 }
 
 impl Default for EngineSettings {
@@ -47,6 +65,7 @@ impl Default for EngineSettings {
             rollback_tries_for: Duration::from_secs(5),
             survey_timeout: Duration::from_secs(5),
             rollback_repeats_for: Duration::from_secs(600),
+            sweeper: SweeperSettings::default(),
         }
     }
 }

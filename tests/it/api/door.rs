@@ -21,11 +21,12 @@ use cutover::{
         ids::{DeploymentId, Target},
     },
     engine::{
-        api::{Actor, Api, Created, Declared, Figures, RollbackOf, RolledBack, Steps, Trouble, Wanted},
+        api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
         app::App,
         driver::Pulse,
         ports::{Environment, Filter, StoreError, StoredEvent, TokenOwner, Versioned},
         settings::EngineSettings,
+        sweeper::ports::OrphanFilter,
     },
     http::{self, Edge, auth},
 };
@@ -136,6 +137,9 @@ impl Api for Front {
     }
     fn plan_rollback(&self, of: RollbackOf) -> Answered<'_, Steps> {
         pass!(self, plan_rollback(of))
+    }
+    fn orphans(&self, filter: OrphanFilter) -> Answered<'_, Vec<ListedOrphan>> {
+        pass!(self, orphans(filter))
     }
     fn token_owner(&self, sha256: [u8; 32]) -> Answered<'_, Option<TokenOwner>> {
         self.looks.fetch_add(1, Ordering::Relaxed);

@@ -6,4 +6,5 @@ mod driver;
 mod engine;
 mod refused;
 mod region;
+mod sweeping;
 mod unreachable;

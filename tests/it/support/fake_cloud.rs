@@ -3,6 +3,8 @@
 //! It keeps rules by reference and number as the real one does; it knows nothing of time. Servers come up healthy one look
 //! after they were asked for.
 
+mod orphans;
+
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
