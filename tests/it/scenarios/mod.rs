@@ -4,6 +4,7 @@ mod balancers;
 mod crash;
 mod driver;
 mod engine;
+mod faults;
 mod refused;
 mod region;
 mod sweeping;
