@@ -25,6 +25,7 @@ mod observe;
 mod operation;
 mod rule_changes;
 mod rules;
+mod scaling;
 mod shape;
 mod slots;
 mod survey;

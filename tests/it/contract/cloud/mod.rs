@@ -13,6 +13,7 @@ mod house;
 mod orphans;
 mod overlays;
 mod preflight;
+mod scaling;
 mod shields;
 mod world;
 
@@ -41,6 +42,7 @@ async fn tell_all(world: &World) {
         groups::STORIES,
         balancers::STORIES,
         orphans::STORIES,
+        scaling::STORIES,
     ]
     .concat();
     let mut failed = Vec::new();
