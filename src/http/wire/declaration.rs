@@ -170,15 +170,21 @@ pub struct DeadlinesView {
 
 impl From<&Declaration> for DeclarationView {
     fn from(d: &Declaration) -> Self {
-        let Provider::Aws { region } = &d.provider;
         Self {
-            provider: ProviderView { kind: ProviderKind::Aws, region: region.clone() },
+            provider: ProviderView::from(&d.provider),
             routes: d.routes.iter().map(ToString::to_string).collect(),
             slots: d.slots.iter().map(SlotView::from).collect(),
             blue: d.blue.as_ref().map(ToString::to_string),
             server_group: ServerGroupView::from(&d.server_group),
             strategy: StrategyView::from(&d.strategy),
         }
+    }
+}
+
+impl From<&Provider> for ProviderView {
+    fn from(provider: &Provider) -> Self {
+        let Provider::Aws { region } = provider;
+        Self { kind: ProviderKind::Aws, region: region.clone() }
     }
 }
 
