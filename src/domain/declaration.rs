@@ -36,10 +36,24 @@ pub struct Declaration {
 }
 
 /// Where the servers live.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Provider {
-    Aws { region: String },
+    Aws {
+        region: String,
+        /// Who acts there; `None`: whoever the service itself is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<AssumedRole>,
+    },
+}
+
+/// A role that the service assumes, as in another account.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AssumedRole {
+    pub arn: String,
+    /// What its owner wants to be told, so that nobody else makes us act there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
 }
 
 /// How a new group is made.
@@ -53,9 +67,6 @@ pub struct ServerGroupSpec {
     pub instance_types: Vec<String>,
     #[serde(with = "time::text")]
     pub health_check_grace: Duration,
-    /// How long a new server's figures are left out of scaling; zero leaves it to the provider.
-    #[serde(default, with = "time::text")]
-    pub instance_warmup: Duration,
     pub tags: BTreeMap<String, String>,
 }
 

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::{
-    action::{Action, Scaling, Side},
+    action::{Action, Side},
     deployment::Deployment,
     health,
     ids::RuleRef,
@@ -40,7 +40,6 @@ pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing
         Action::SetBase { to: Side::Blue, .. } => way_back(d),
         Action::RaiseShields { .. } => way_back(d),
         Action::DeleteRules { rules } => delete_rules(d, o, rules, timing, now),
-        Action::CopyScaling { what } => copy_scaling(d, o, *what),
         Action::GrowGreen { .. } => grow(d, o),
         Action::ReleaseGreen => release(d, o),
         Action::UnpinBlue => unpin(d, o),
@@ -138,14 +137,6 @@ fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Tim
         | Phase::Cancelled
         | Phase::Failed => Err((6, "no rule is removed here")),
     }
-}
-
-fn copy_scaling(d: &Deployment, o: &Observation, what: Scaling) -> Verdict {
-    match what {
-        Scaling::Policies => bring_up(d)?,
-        Scaling::Scheduled => must(d.phase == Phase::Retiring, 3, "green keeps its size until nobody can go back")?,
-    }
-    must(o.green.seen().is_some_and(|green| green.ours), 9, "the group is not ours, or unknown")
 }
 
 /// A late one may outlive the deployment's way back, with its group, and never its `retiring`: a quiet period lies between.
@@ -259,8 +250,6 @@ mod tests {
                 Action::PinBlue,
                 Action::UnpinBlue,
                 Action::CreateGreen,
-                Action::CopyScaling { what: Scaling::Policies },
-                Action::CopyScaling { what: Scaling::Scheduled },
                 Action::GrowGreen { size: 3 },
                 Action::ReleaseGreen,
                 Action::OpenOverlays { routes: vec![0] },

@@ -17,11 +17,11 @@ fn terms() -> Terms {
 }
 
 fn here() -> Provider {
-    Provider::Aws { region: "eu-west-1".to_owned() }
+    Provider::Aws { region: "eu-west-1".to_owned(), role: None }
 }
 
 fn elsewhere() -> Provider {
-    Provider::Aws { region: "us-east-1".to_owned() }
+    Provider::Aws { region: "us-east-1".to_owned(), role: None }
 }
 
 /// web/prod #42, whose green is `web-prod-v042` in slot-b.

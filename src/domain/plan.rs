@@ -49,9 +49,6 @@ pub struct BluePlan {
     /// To be put back by an unpin.
     pub min: u32,
     pub protected: bool,
-    /// What scales it, in the adapter's own form; null when nothing does.
-    #[serde(default)]
-    pub scaling: serde_json::Value,
 }
 
 /// The group to create.
@@ -338,7 +335,6 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
         size: blue.size,
         min: blue.min,
         protected: blue.protected,
-        scaling: blue.scaling.clone(),
     })
 }
 

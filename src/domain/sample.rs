@@ -12,7 +12,7 @@ use super::{
         DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, ServiceName, SlotRef,
         Target, TargetGroupRef,
     },
-    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, ScalingView, Servers, SlotView},
+    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
     phase::Phase,
     plan::{self, Inputs},
     survey::{BlueSurvey, RouteSurvey, SlotSurvey, Survey},
@@ -44,7 +44,7 @@ pub(crate) fn strategy(percents: &[u16], bake: u64) -> Strategy {
 
 pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
     Declaration {
-        provider: Provider::Aws { region: "eu-west-1".to_owned() },
+        provider: Provider::Aws { region: "eu-west-1".to_owned(), role: None },
         routes: (0..routes).map(|i| RouteRef::new(format!("route-{i}"))).collect(),
         slots: vec![SlotRef::new("slot-a"), SlotRef::new("slot-b")],
         blue: Some(GroupName::new("old")),
@@ -56,7 +56,6 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
             max: 4,
             instance_types: Vec::new(),
             health_check_grace: Duration::from_secs(60),
-            instance_warmup: Duration::ZERO,
             tags: BTreeMap::new(),
         },
         strategy,
@@ -91,7 +90,6 @@ pub(crate) fn survey(routes: usize, group: &str) -> Survey {
             max: 4,
             protected: false,
             image: None,
-            scaling: serde_json::Value::Null,
         }),
         green_name_taken: false,
         faults: Vec::new(),
@@ -169,7 +167,6 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
         blue: group(),
         green_slot: slot(),
         blue_slot: slot(),
-        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: None,
     }

@@ -190,7 +190,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
 /// How often the lane's connections are used when nobody rolls back: often enough that none is closed for being idle.
 const WARM_EVERY: Duration = Duration::from_secs(30);
 /// Providers kept warm at a time.
-const WARM_MAX: usize = 20;
+const WARM_MAX: usize = 100;
 
 /// Keeps the lane's connections open wherever something runs that may have to go back, until `stop` is cancelled.
 pub async fn keep_warm<L: LaneStore, C: Cloud>(lane: Arc<Lane<L, C>>, stop: CancellationToken) {

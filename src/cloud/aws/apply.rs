@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AwsCloud, budget::Lane, fault, group_changes, rule_changes, shape};
+use super::{AwsCloud, budget::Lane, fault, group_changes, rule_changes};
 use crate::{
     domain::{
         action::{Action, Side},
@@ -16,7 +16,7 @@ use crate::{
 impl AwsCloud {
     /// Makes the change that `action` names.
     pub(super) async fn act(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {
-        let clients = self.clients(shape::region(&d.declaration));
+        let clients = self.clients(&d.declaration.provider);
         // Also what goes back by itself, without the lane, is a rollback.
         let clients = if action.is_the_way_back(&d.phase) { clients.on(Lane::Rollback) } else { clients };
         let rules = rule_changes::RuleChanges { cloud: self, clients: &clients, d, deadline };
@@ -35,7 +35,6 @@ impl AwsCloud {
             Action::PinBlue => groups.pin(blue(plan, action)?).await,
             Action::UnpinBlue => groups.unpin(blue(plan, action)?).await,
             Action::CreateGreen => groups.create(&plan.green).await,
-            Action::CopyScaling { what } => groups.copy_scaling(plan, blue(plan, action)?, *what).await,
             Action::GrowGreen { size } => groups.grow(&plan.green, *size).await,
             Action::ReleaseGreen => groups.release(&plan.green).await,
             Action::Detach { side } => {

@@ -21,6 +21,22 @@ fn split(text: &str) -> Option<Arn<'_>> {
     whole.then(|| Arn { prefix: &text[..text.len() - resource.len() - 1], service, region, resource })
 }
 
+/// The account that an ARN names; `None` of what is no ARN.
+pub(super) fn account(text: &str) -> Option<&str> {
+    split(text)?.prefix.rsplit(':').next()
+}
+
+/// The account of a role.
+///
+/// # Errors
+/// A sentence that says what a role is.
+pub(super) fn role_account(text: &str) -> Result<&str, String> {
+    const WANTED: &str = "a role is named by its ARN, like `arn:aws:iam::123456789012:role/cutover`";
+    let arn = split(text).filter(|arn| arn.service == "iam" && arn.region.is_empty()).ok_or(WANTED)?;
+    let named = arn.resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace));
+    named.then(|| account(text)).flatten().ok_or_else(|| WANTED.to_owned())
+}
+
 /// A route, read from its ARN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
@@ -117,6 +133,15 @@ mod tests {
         assert!(said(&RULE.replace("123456789012", "me")).contains("a route is the ARN"));
         assert!(said(&RULE.replace("/app/", "/net/")).contains("Network Load Balancer"));
         assert!(said(&RULE.replace("eu-west-1", "us-east-1")).contains("region \"us-east-1\""));
+    }
+
+    #[test]
+    fn a_role_is_of_an_account() {
+        assert_eq!(role_account("arn:aws:iam::210987654321:role/team/cutover"), Ok("210987654321"));
+        assert_eq!(account(RULE), Some("123456789012"));
+        for wrong in ["cutover", RULE, "arn:aws:iam::210987654321:user/ada", "arn:aws:iam::210987654321:role/"] {
+            assert!(role_account(wrong).unwrap_err().contains("named by its ARN"), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The SDK's clients, one pair a region, and the two ways to call: a look, and a change.
+//! The SDK's clients, one pair a region and a role, and the two ways to call: a look, and a change.
 //!
 //! The SDK retries nothing: a look that failed is *unknown* and made again by the next tick; a change is repeated by the
 //! engine, which sees first whether it was applied.
@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    AppName, BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_sdk_autoscaling as autoscaling;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -24,11 +26,12 @@ use super::{
     gate::Gate,
     looks::Looks,
     operation::Operation,
+    session::Session,
 };
-use crate::engine::ports::Fault;
+use crate::{domain::declaration::Provider, engine::ports::Fault};
 
-/// Regions that one process keeps clients for; the one of a further service replaces another's.
-const REGIONS_MAX: usize = 40;
+/// Regions and roles that one process keeps clients for; those of a further one replace those that were unused for longest.
+const CLIENTS_MAX: usize = 100;
 
 /// How AWS is reached. The endpoint is AWS's own, or `AWS_ENDPOINT_URL`; credentials come by the SDK's chain.
 #[derive(Debug, Clone)]
@@ -65,7 +68,7 @@ pub(super) async fn load(settings: &AwsSettings) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).region(region).load().await
 }
 
-/// The clients of one region. Each has its own connections, kept alive.
+/// The clients of one region and role. Each has its own connections, kept alive.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) elb: elb::Client,
@@ -84,19 +87,35 @@ pub(super) struct Limits {
     change: Duration,
 }
 
-/// Makes clients on first use of a region.
+/// Makes clients on first use of a region with a role.
 #[derive(Debug)]
 pub(super) struct Regions {
     config: SdkConfig,
     limits: Limits,
     clock: Arc<ClockLead>,
     budget: Arc<Budget>,
-    clients: Mutex<BTreeMap<String, Clients>>,
+    /// Who the process is itself.
+    own: Session,
+    session_name: String,
+    clients: Mutex<BTreeMap<Provider, Used>>,
+}
+
+/// Clients, and when they were last asked for.
+#[derive(Debug)]
+struct Used {
+    clients: Clients,
+    last: Instant,
 }
 
 impl Regions {
     /// `config` gives the endpoint and the credentials; how calls are made is decided here.
-    pub(super) fn new(config: &SdkConfig, settings: &AwsSettings, clock: Arc<ClockLead>, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(
+        config: &SdkConfig,
+        settings: &AwsSettings,
+        session_name: String,
+        clock: Arc<ClockLead>,
+        budget: Arc<Budget>,
+    ) -> Self {
         let timeouts = TimeoutConfig::builder().connect_timeout(settings.connect_timeout).build();
         // Stands in the user agent, and so in the account's CloudTrail: who changed the rule.
         let name = config.app_name().cloned().or_else(|| AppName::new("cutover").ok());
@@ -104,36 +123,49 @@ impl Regions {
         config.set_app_name(name);
         let config = config.build();
         let limits = Limits { look: settings.look_timeout, change: settings.change_timeout };
-        Self { config, limits, clock, budget, clients: Mutex::new(BTreeMap::new()) }
+        let own = Session::own(&config);
+        Self { config, limits, clock, budget, own, session_name, clients: Mutex::new(BTreeMap::new()) }
     }
 
-    pub(super) fn of(&self, region: &str) -> Clients {
+    pub(super) fn of(&self, provider: &Provider) -> Clients {
         // Making clients does no IO, so the lock is held for microseconds and nothing in it can fail half-way.
         let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = clients.get(region) {
-            return known.clone();
+        let last = Instant::now();
+        if let Some(known) = clients.get_mut(provider) {
+            known.last = last;
+            return known.clients.clone();
         }
-        if clients.len() >= REGIONS_MAX {
-            clients.pop_first();
+        if clients.len() >= CLIENTS_MAX
+            && let Some(oldest) = clients.iter().min_by_key(|(_, used)| used.last).map(|(provider, _)| provider.clone())
+        {
+            clients.remove(&oldest);
         }
-        let made = self.make(region);
-        clients.insert(region.to_owned(), made.clone());
+        let made = self.make(provider);
+        clients.insert(provider.clone(), Used { clients: made.clone(), last });
         made
     }
 
-    fn make(&self, region: &str) -> Clients {
-        let tokens = self.budget.of(&Scope::new(None, region));
-        let region = Some(Region::new(region.to_owned()));
+    fn make(&self, provider: &Provider) -> Clients {
+        let Provider::Aws { region, role } = provider;
+        let tokens = self.budget.of(&Scope::new(role.as_ref().map(|role| role.arn.as_str()), region));
+        let region = Region::new(region.clone());
+        let session = match role {
+            Some(role) => Session::with_role(&self.own, role, &self.config, &region, &self.session_name),
+            None => self.own.clone(),
+        };
         let fence = || Fence { clock: Arc::clone(&self.clock) };
-        let elb = elb::config::Builder::from(&self.config).region(region.clone()).interceptor(fence()).build();
-        let autoscaling = autoscaling::config::Builder::from(&self.config).region(region).interceptor(fence()).build();
+        // The session keeps credentials itself.
+        let elb = elb::config::Builder::from(&self.config).region(region.clone()).interceptor(fence());
+        let elb = elb.credentials_provider(session.clone()).identity_cache(IdentityCache::no_cache());
+        let autoscaling = autoscaling::config::Builder::from(&self.config).region(region).interceptor(fence());
+        let autoscaling = autoscaling.credentials_provider(session.clone()).identity_cache(IdentityCache::no_cache());
         Clients {
-            elb: elb::Client::from_conf(elb),
-            autoscaling: autoscaling::Client::from_conf(autoscaling),
+            elb: elb::Client::from_conf(elb.build()),
+            autoscaling: autoscaling::Client::from_conf(autoscaling.build()),
             forward_looks: Arc::default(),
             rollback_looks: Arc::default(),
             limits: self.limits,
-            gate: Gate { tokens, lane: Lane::Forward },
+            gate: Gate { session, tokens, lane: Lane::Forward },
         }
     }
 }
@@ -196,7 +228,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::engine::ports::FaultKind;
+    use crate::{domain::declaration::AssumedRole, engine::ports::FaultKind};
 
     fn clients(endpoint: &str, credentials: impl ProvideCredentials + 'static) -> Clients {
         let budget = Arc::new(Budget::new(BudgetSettings::default()));
@@ -204,7 +236,30 @@ mod tests {
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(credentials));
-        Regions::new(&config.build(), &AwsSettings::default(), Arc::default(), budget).of("eu-west-1")
+        let regions = Regions::new(&config.build(), &AwsSettings::default(), "cutover".to_owned(), Arc::default(), budget);
+        regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role: None })
+    }
+
+    #[test]
+    fn clients_are_kept_for_a_region_and_a_role_and_not_without_bound() {
+        let budget = Arc::new(Budget::new(BudgetSettings::default()));
+        let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let regions = Regions::new(&config, &AwsSettings::default(), "cutover".to_owned(), Arc::default(), budget);
+        let of = |role: Option<(&str, Option<&str>)>| {
+            let role = role.map(|(arn, id)| AssumedRole { arn: arn.to_owned(), external_id: id.map(str::to_owned) });
+            let used = regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role });
+            Arc::as_ptr(&used.forward_looks) as usize
+        };
+        let all = [None, Some(("a", None)), Some(("b", None)), Some(("b", Some("x")))];
+        let made: std::collections::BTreeSet<_> = all.map(of).into();
+        assert_eq!(made.len(), all.len(), "none is shared");
+        assert_eq!(all.map(of), all.map(of), "and each is kept");
+        for n in 0..CLIENTS_MAX {
+            of(Some((&n.to_string(), None)));
+            of(None);
+        }
+        assert_eq!(regions.clients.lock().unwrap().len(), CLIENTS_MAX);
+        assert!(made.contains(&of(None)), "what is in use stays");
     }
 
     fn somebody() -> Credentials {

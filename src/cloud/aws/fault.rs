@@ -1,6 +1,6 @@
 //! AWS's errors, told apart by code: what the engine may conclude from one, and no more.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::{
@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::{fence::NotSent, operation::Operation};
+use super::{fence::NotSent, operation::Operation, session::NotAssumed};
 use crate::engine::ports::{Fault, FaultKind};
 
 /// The fault of a failed call.
@@ -17,23 +17,56 @@ pub(super) fn of<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> 
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
     let request_id = error.raw_response().and_then(|response| request_id(response.headers()));
+    let Said { kind, code, message } = said(error);
+    Fault { kind, operation: operation.name(), code, message, request_id }
+}
+
+/// What a failed call tells, whichever API it was made to.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) kind: FaultKind,
+    pub(super) code: Option<String>,
+    pub(super) message: String,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{code}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+pub(super) fn said<E>(error: &SdkError<E, HttpResponse>) -> Said
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error.raw_response().map(|response| response.status().as_u16());
     if let SdkError::ServiceError(context) = error
         && let Some(code) = context.err().code()
     {
         let message = context.err().message().unwrap_or("no message").to_owned();
-        let kind = kind_of(code, &message, status);
-        return Fault { kind, operation: operation.name(), code: Some(code.to_owned()), message, request_id };
+        return Said { kind: kind_of(code, &message, status), code: Some(code.to_owned()), message };
     }
     let kind = match error {
-        _ if in_chain::<NotSent>(error) => FaultKind::NotSent,
-        _ if in_chain::<CredentialsError>(error) => FaultKind::Denied,
+        _ if in_chain::<NotSent>(error).is_some() => FaultKind::NotSent,
+        _ if let Some(error) = in_chain::<CredentialsError>(error) => kind_without_credentials(error),
         // Built wrongly: nothing was sent, and nothing ever will be.
         SdkError::ConstructionFailure(_) => FaultKind::Rejected,
         _ => status.map_or(FaultKind::Transient, kind_of_status),
     };
-    Fault { kind, operation: operation.name(), code: None, message: chain(error), request_id }
+    Said { kind, code: None, message: chain(error) }
+}
+
+/// Nothing was sent. Whoever gives credentials may only not have answered.
+fn kind_without_credentials(error: &CredentialsError) -> FaultKind {
+    let may_pass = match in_chain::<NotAssumed>(error) {
+        Some(not_assumed) => not_assumed.may_pass,
+        None => matches!(error, CredentialsError::ProviderTimedOut(_)),
+    };
+    if may_pass { FaultKind::Transient } else { FaultKind::Denied }
 }
 
 /// A call that did not answer in time: whether it was applied is unknown.
@@ -125,10 +158,15 @@ const PASSING: &[&str] = &[
     "ServiceUnavailable",
     "Unavailable",
     "RequestTimeout",
-    "ExpiredToken",
-    "ExpiredTokenException",
     "RequestExpired",
 ];
+/// The credentials are too old: with others it may be accepted.
+const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException"];
+
+/// Whether a code says that the credentials which a call was signed with are too old.
+pub(super) fn is_expired(code: &str) -> bool {
+    EXPIRED.contains(&code)
+}
 
 /// What a code says. Codes are from AWS's API models and its pages of "Common errors".
 fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
@@ -142,7 +180,7 @@ fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
         "ValidationError" if says("not found") => FaultKind::Missing,
         code if THROTTLED.contains(&code) => FaultKind::Throttled,
         code if DENIED.contains(&code) => FaultKind::Denied,
-        code if PASSING.contains(&code) => FaultKind::Transient,
+        code if PASSING.contains(&code) || is_expired(code) => FaultKind::Transient,
         _ if gone => FaultKind::Missing,
         _ if status.is_some_and(|status| status >= 500) => FaultKind::Transient,
         _ => FaultKind::Rejected,
@@ -162,8 +200,8 @@ fn request_id(headers: &Headers) -> Option<String> {
     headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id")).map(str::to_owned)
 }
 
-fn in_chain<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<T>())
+fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|cause| cause.downcast_ref::<T>())
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -176,7 +214,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 /// The whole chain in one line: an SDK's own text says only "dispatch failure".
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     for text in causes(error).map(ToString::to_string) {
         if said.last() != Some(&text) {

@@ -13,12 +13,15 @@ use super::{
     budget::{Lane, Tokens},
     fault,
     operation::Operation,
+    session::Session,
 };
 use crate::engine::ports::{Fault, FaultKind};
 
 /// One way to the calls of an account and region.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
+    /// Who calls.
+    pub(super) session: Session,
     pub(super) tokens: Arc<Tokens>,
     pub(super) lane: Lane,
 }
@@ -50,8 +53,11 @@ impl Gate {
             Ok(answer) => answer.map_err(|error| fault::of(operation, &error)),
             Err(_) => Err(fault::late(operation, limit)),
         };
-        if matches!(&answer, Err(Fault { kind: FaultKind::Throttled, .. })) {
-            self.tokens.throttled(operation.class());
+        if let Err(fault) = &answer {
+            self.session.heed(fault);
+            if fault.kind == FaultKind::Throttled {
+                self.tokens.throttled(operation.class());
+            }
         }
         answer
     }

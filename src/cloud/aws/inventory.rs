@@ -57,8 +57,8 @@ impl SweptCloud for AwsCloud {
 impl AwsCloud {
     /// All that carries this installation's tags, and what is there of the groups that are looked for by name.
     async fn take_inventory(&self, place: &Place, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        let Provider::Aws { region } = &place.provider;
-        let clients = self.clients(region);
+        let Provider::Aws { region, .. } = &place.provider;
+        let clients = self.clients(&place.provider);
         let mut found = self.tagged_groups(&clients, deadline).await?;
         let adopted: BTreeSet<_> = place.adopted.iter().collect();
         for names in adopted.into_iter().collect::<Vec<_>>().chunks(groups::NAMES_MAX) {
@@ -115,8 +115,7 @@ impl AwsCloud {
 
     /// One change on an orphan's way out.
     async fn sweep(&self, provider: &Provider, thing: &Thing, step: &Step, deadline: Instant) -> Result<(), Fault> {
-        let Provider::Aws { region } = provider;
-        let clients = self.clients(region);
+        let clients = self.clients(provider);
         let groups = BareChanges { clients: &clients, deadline };
         match (thing, step) {
             (Thing::ServerGroup(group), Step::Detach { from }) => groups.detach(group, from).await,
@@ -141,8 +140,8 @@ impl AwsCloud {
 
     /// A fresh look at one thing.
     async fn look_closely(&self, provider: &Provider, found: &Found, slot: &SlotRef, deadline: Instant) -> Look {
-        let Provider::Aws { region } = provider;
-        let clients = self.clients(region);
+        let Provider::Aws { region, .. } = provider;
+        let clients = self.clients(provider);
         let look = match &found.thing {
             Thing::ServerGroup(name) => self.look_at_group(&clients, name, found, slot, deadline).await,
             Thing::Rule(rule) => self.look_at_rule(&clients, region, rule, found, slot, deadline).await,

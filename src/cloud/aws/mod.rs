@@ -25,7 +25,7 @@ mod observe;
 mod operation;
 mod rule_changes;
 mod rules;
-mod scaling;
+mod session;
 mod shape;
 mod slots;
 mod survey;
@@ -52,7 +52,7 @@ pub use self::{
 use crate::{
     domain::{
         action::Action,
-        declaration::{Declaration, ROUTES_MAX},
+        declaration::{Declaration, Provider, ROUTES_MAX},
         deployment::Deployment,
         ids::DeploymentId,
         observation::Observation,
@@ -85,8 +85,9 @@ impl AwsCloud {
     /// By a configuration at hand, of which the endpoint and the credentials count.
     pub fn with(config: &SdkConfig, settings: &AwsSettings, installation: impl Into<String>, budget: &Arc<Budget>) -> Self {
         let clock = Arc::new(ClockLead::default());
-        let regions = Regions::new(config, settings, Arc::clone(&clock), Arc::clone(budget));
-        Self { regions, clock, marks: Arc::default(), installation: installation.into(), lane: Lane::Forward }
+        let installation = installation.into();
+        let regions = Regions::new(config, settings, session::name(&installation), Arc::clone(&clock), Arc::clone(budget));
+        Self { regions, clock, marks: Arc::default(), installation, lane: Lane::Forward }
     }
 
     /// The same for the rollback lane: its calls draw on the whole budget.
@@ -95,8 +96,8 @@ impl AwsCloud {
         Self { lane: Lane::Rollback, ..self }
     }
 
-    fn clients(&self, region: &str) -> Clients {
-        self.regions.of(region).on(self.lane)
+    fn clients(&self, provider: &Provider) -> Clients {
+        self.regions.of(provider).on(self.lane)
     }
 }
 
@@ -118,10 +119,11 @@ impl Cloud for AwsCloud {
         observe::observe(self, d, recency, deadline).await
     }
 
-    /// Calls of the cheapest kind, side by side. Idle connections close after a minute and a half. Not urgent: whoever needs
+    /// Calls of the cheapest kind, side by side; credentials that age are renewed with them. Idle connections close after a minute
+    /// and a half. Not urgent: whoever needs
     /// the connections needs the tokens too.
     async fn warm(&self, d: &Deployment) {
-        let clients = self.clients(shape::region(&d.declaration)).on(Lane::Forward);
+        let clients = self.clients(&d.declaration.provider).on(Lane::Forward);
         let deadline = Instant::now() + WARM_TIMEOUT;
         let calls = d.declaration.routes.iter().take(ROUTES_MAX).map(|_| {
             let call = clients.elb.describe_account_limits().page_size(1);

@@ -16,15 +16,13 @@ use super::{
     looks::When,
     operation::Operation,
     rules::{PAGES_MAX, SeenRule},
-    scaling, shape, weights,
+    shape, weights,
 };
 use crate::{
     domain::{
         deployment::Deployment,
         ids::{GroupName, ListenerRef, LoadBalancerRef, SlotRef},
-        observation::{
-            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, ScalingView, SlotView,
-        },
+        observation::{Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
         survey::Role,
@@ -34,12 +32,6 @@ use crate::{
 
 /// Rules by listener, as far as they could be read.
 type Listeners = BTreeMap<ListenerRef, Result<Arc<Vec<SeenRule>>, Fault>>;
-/// What matters of a group that is being made.
-struct Booting {
-    failures: Vec<LaunchFailure>,
-    scaling: Known<ScalingView>,
-}
-
 /// A slot's targets, where they were looked at.
 type SeenTargets = Option<Result<Targets, Fault>>;
 
@@ -51,7 +43,6 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
         blue: not_looked_at(),
         green_slot: not_looked_at(),
         blue_slot: not_looked_at(),
-        scaling: not_looked_at(),
         launch_failures: Vec::new(),
         survey: None,
     };
@@ -61,7 +52,7 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
             seen.survey = Some(survey.map_or_else(unknown, Known::Seen));
         }
         (phase, Some(plan)) if !phase.is_terminal() => {
-            let clients = cloud.clients(shape::region(&d.declaration));
+            let clients = cloud.clients(&d.declaration.provider);
             // Until green's traffic was seen to end, each step back hangs on a look.
             let going_back = d.going_back.as_ref().is_some_and(|back| back.observed_at.is_none());
             let clients = if going_back { clients.on(Lane::Rollback) } else { clients };
@@ -87,9 +78,9 @@ struct Look<'a> {
 impl Look<'_> {
     async fn at_all(self, seen: &mut Observation) {
         let Self { cloud, d, plan, .. } = self;
-        let ((listeners, named_by), (groups, green_targets, booting), blue_targets) =
+        let ((listeners, named_by), (groups, green_targets, launch_failures), blue_targets) =
             join3(self.at_rules(), self.at_groups(), self.at_blue_targets()).await;
-        (seen.scaling, seen.launch_failures) = (booting.scaling, booting.failures);
+        seen.launch_failures = launch_failures;
         seen.routes =
             plan.routes.iter().enumerate().map(|(i, route)| route_view(cloud, d, plan, i, route, &listeners)).collect();
 
@@ -108,7 +99,7 @@ impl Look<'_> {
     }
 
     /// The groups; then, where it matters what they show, green's targets and its failed launches.
-    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Booting) {
+    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Vec<LaunchFailure>) {
         let green = &self.plan.green;
         let names: Vec<_> = self.plan.blue.iter().map(|blue| &blue.group).chain([&green.group]).collect();
         let groups = self.clients.groups(&names, self.when).await;
@@ -128,19 +119,8 @@ impl Look<'_> {
                 Vec::new()
             }
         };
-        let scaling = async {
-            // Copied once all servers are up, and once nobody can go back any more: looked at only then.
-            let all_up = booting && servers.is_some_and(|servers| servers.in_service >= green.size);
-            match &self.plan.blue {
-                Some(blue) if !blue.scaling.is_null() && (all_up || self.d.phase == Phase::Retiring) => {
-                    let lacking = scaling::lacking(self.clients, blue, &green.group, self.when.deadline).await;
-                    lacking.map_or_else(unknown, Known::Seen)
-                }
-                _ => not_looked_at(),
-            }
-        };
-        let (targets, failures, scaling) = join3(targets, failures, scaling).await;
-        (groups, targets, Booting { failures, scaling })
+        let (targets, failures) = join(targets, failures).await;
+        (groups, targets, failures)
     }
 
     /// Whether a decision may hang on green's targets, one by one: until the commit its health, on the way back its draining.

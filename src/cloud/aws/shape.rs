@@ -11,8 +11,50 @@ const TAGS_MAX: usize = 44;
 
 /// The region that a declaration names.
 pub(super) fn region(declaration: &Declaration) -> &str {
-    let Provider::Aws { region } = &declaration.provider;
+    let Provider::Aws { region, .. } = &declaration.provider;
     region
+}
+
+/// The role's form, and that all things named are of one account: what a role may do ends there.
+fn accounts(declaration: &Declaration) -> Vec<FieldFault> {
+    let Provider::Aws { role, .. } = &declaration.provider;
+    let mut faults = Vec::new();
+    let mut home = None;
+    if let Some(role) = role {
+        match arn::role_account(&role.arn) {
+            Ok(account) => home = Some((account, "the role")),
+            Err(detail) => faults.push(FieldFault::new("/provider/role_arn", detail)),
+        }
+        if role.external_id.as_deref().is_some_and(|id| !is_external_id(id)) {
+            faults.push(FieldFault::new(
+                "/provider/external_id",
+                "an external id has 2 to 1224 letters, digits and characters of `+=,.@:/-_`",
+            ));
+        }
+    }
+    let routes = declaration.routes.iter().enumerate().map(|(i, route)| (format!("/routes/{i}"), route.as_str()));
+    let slots = declaration.slots.iter().enumerate().flat_map(|(i, slot)| {
+        let target_groups = slot.target_groups().iter().enumerate();
+        target_groups.map(move |(position, named)| (declaration.pointer_to(i, position), named.as_str()))
+    });
+    for (pointer, named) in routes.chain(slots) {
+        let Some(account) = arn::account(named) else { continue };
+        let (home, whose) = *home.get_or_insert((account, "the first route"));
+        if account != home {
+            faults.push(FieldFault::new(
+                pointer,
+                format!(
+                    "it is in account {account}, {whose} in {home}: name things of one account, and a role of that account"
+                ),
+            ));
+        }
+    }
+    faults
+}
+
+/// By STS's own rule.
+fn is_external_id(text: &str) -> bool {
+    (2..=1224).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@:/-_".contains(&b))
 }
 
 /// Every fault of form.
@@ -35,6 +77,7 @@ pub(super) fn faults(declaration: &Declaration) -> Vec<FieldFault> {
             }
         }
     }
+    faults.extend(accounts(declaration));
     let spec = &declaration.server_group;
     if !is_id(&spec.launch_template.id, "lt-") {
         faults.push(FieldFault::new("/server_group/launch_template/id", "a launch template's id begins with `lt-`"));

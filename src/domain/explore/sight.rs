@@ -4,7 +4,7 @@ use super::world::{Group, Route, Rule, SIZE, Scene};
 use crate::domain::{
     deployment::Deployment,
     ids::{DeploymentId, GroupName, RuleRef, SlotRef, TargetGroupRef},
-    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, ScalingView, Servers, SlotView},
+    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
     sample,
     survey::{OtherRule, Owner, Role, Survey},
     weight::Weight,
@@ -57,7 +57,6 @@ pub fn observation(d: &Deployment, sight: &Sight) -> Observation {
         blue: group(BLUE, plan.blue.as_ref().map(|blue| &blue.group), 1 - green_slot),
         green_slot: slot(GREEN, green_slot),
         blue_slot: slot(BLUE, 1 - green_slot),
-        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: None,
     }
@@ -124,7 +123,6 @@ fn before_a_plan(d: &Deployment, sight: &Sight) -> Observation {
         blue: Known::Absent,
         green_slot: Known::Absent,
         blue_slot: Known::Absent,
-        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: Some(survey),
     }

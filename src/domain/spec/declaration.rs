@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::reader::{Faults, Fields, Node, child};
 use crate::domain::{
     declaration::{
-        Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX, ServerGroupSpec, Stage,
-        Strategy, TARGET_GROUPS_MAX,
+        AssumedRole, Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX,
+        ServerGroupSpec, Stage, Strategy, TARGET_GROUPS_MAX,
     },
     ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
     survey::FieldFault,
@@ -25,6 +25,8 @@ const REFERENCE_CHARS_MAX: usize = 2048;
 const GROUP_CHARS_MAX: usize = 255;
 /// The longest id of a subnet, launch template, instance type or region.
 const ID_CHARS_MAX: usize = 128;
+/// The longest external id (STS's own limit).
+const EXTERNAL_ID_CHARS_MAX: usize = 1224;
 const SUBNETS_MAX: usize = 20;
 /// What a mixed-instances policy takes.
 const INSTANCE_TYPES_MAX: usize = 40;
@@ -70,8 +72,7 @@ fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
 }
 
 fn provider(node: &Node<'_>, faults: &mut Faults) -> Option<Provider> {
-    let fields = node.fields(&["kind", "region", "role_arn"], faults)?;
-    fields.not_yet("role_arn", faults);
+    let fields = node.fields(&["kind", "region", "role_arn", "external_id"], faults)?;
     let kind = fields.required("kind", faults).and_then(|node| node.word(&[("aws", ())], faults));
     let region = fields.required("region", faults).and_then(|node| {
         let text = node.text(ID_CHARS_MAX, faults)?;
@@ -81,7 +82,22 @@ fn provider(node: &Node<'_>, faults: &mut Faults) -> Option<Provider> {
         }
         plain.then(|| text.to_owned())
     });
-    kind.and(region).map(|region| Provider::Aws { region })
+    let role = role(&fields, faults);
+    kind.and(region).zip(role).map(|(region, role)| Provider::Aws { region, role })
+}
+
+fn role(fields: &Fields<'_>, faults: &mut Faults) -> Option<Option<AssumedRole>> {
+    let text = |chars_max| move |node: Node<'_>, faults: &mut Faults| node.text(chars_max, faults).map(str::to_owned);
+    let arn = fields.maybe("role_arn", faults, text(REFERENCE_CHARS_MAX));
+    let external_id = fields.maybe("external_id", faults, text(EXTERNAL_ID_CHARS_MAX));
+    match (arn?, external_id?) {
+        (Some(arn), external_id) => Some(Some(AssumedRole { arn, external_id })),
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            fields.add("external_id", "is told to whoever owns a role: give `role_arn` too", faults);
+            None
+        }
+    }
 }
 
 /// Lists of target groups, all as long: position `k` is the same load balancer's in each.
@@ -122,17 +138,7 @@ fn slot<'a>(node: &Node<'a>, named: &mut HashSet<&'a str>, faults: &mut Faults) 
 }
 
 fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec> {
-    let known = &[
-        "launch_template",
-        "subnets",
-        "capacity",
-        "min",
-        "max",
-        "instance_types",
-        "health_check_grace",
-        "instance_warmup",
-        "tags",
-    ];
+    let known = &["launch_template", "subnets", "capacity", "min", "max", "instance_types", "health_check_grace", "tags"];
     let fields = node.fields(known, faults)?;
     let launch_template = fields.required("launch_template", faults).and_then(|node| launch_template(&node, faults));
     let subnets =
@@ -150,7 +156,6 @@ fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec>
         node.different_texts(0..=INSTANCE_TYPES_MAX, ID_CHARS_MAX, faults)
     });
     let health_check_grace = fields.or("health_check_grace", GRACE_DEFAULT, faults, |node, faults| grace(&node, faults));
-    let instance_warmup = fields.or("instance_warmup", Duration::ZERO, faults, |node, faults| grace(&node, faults));
     let tags = fields.or("tags", BTreeMap::new(), faults, |node, faults| tags(&node, faults));
     let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
     Some(ServerGroupSpec {
@@ -161,7 +166,6 @@ fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec>
         max: max?,
         instance_types: owned(instance_types?),
         health_check_grace: health_check_grace?,
-        instance_warmup: instance_warmup?,
         tags: tags?,
     })
 }

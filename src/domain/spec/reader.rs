@@ -188,6 +188,11 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Tells a fault of a member.
+    pub(super) fn add(&self, name: &str, detail: &str, faults: &mut Faults) {
+        faults.add(child(&self.at, name), detail);
+    }
+
     /// A member that may be left out; `null` is the same.
     pub(super) fn optional(&self, name: &'static str) -> Option<Node<'a>> {
         debug_assert!(self.known.contains(&name), "{name} is read but not among the known fields");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::{
     command::PromoteTo,
-    declaration::{Capacity, Deadlines},
+    declaration::{AssumedRole, Capacity, Deadlines, Provider},
     survey::FieldFault,
     time::BakeTime,
     weight::Weight,
@@ -92,7 +92,6 @@ fn what_later_work_brings_is_refused_and_says_so() {
     let gate = json!({"errors": {"type": "metric"}});
     for (pointer, value) in [
         ("/preview", json!({"header": "X-Preview", "value": "green"})),
-        ("/provider/role_arn", json!("arn:aws:iam::1:role/x")),
         ("/strategy/stages/0/gates", json!(["errors"])),
         ("/strategy/verify", json!(["errors"])),
         ("/strategy/gates", gate),
@@ -114,6 +113,38 @@ fn what_later_work_brings_is_refused_and_says_so() {
         let faults = release(&with).unwrap_err();
         assert_eq!(pointers(&faults), [pointer]);
         assert!(faults[0].detail.contains("not supported yet"), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_role_may_be_assumed_with_the_external_id_that_its_owner_wants() {
+    let read = |provider: Value| {
+        let mut with = declared();
+        with["provider"] = provider;
+        declaration(&with).map(|read| read.provider)
+    };
+    let role = |external_id: Option<&str>| {
+        let role = AssumedRole { arn: "arn:role".to_owned(), external_id: external_id.map(str::to_owned) };
+        Provider::Aws { region: "eu-west-1".to_owned(), role: Some(role) }
+    };
+    let here = json!({"kind": "aws", "region": "eu-west-1"});
+    let with = |more: Value| {
+        let mut provider = here.clone();
+        provider.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        read(provider)
+    };
+    assert_eq!(with(json!({"role_arn": "arn:role"})).unwrap(), role(None));
+    assert_eq!(with(json!({"role_arn": "arn:role", "external_id": "e"})).unwrap(), role(Some("e")));
+    assert_eq!(
+        serde_json::from_value::<Provider>(here.clone()).unwrap(),
+        read(json!({"kind": "aws", "region": "eu-west-1"})).unwrap()
+    );
+    for (more, pointer) in [
+        (json!({"external_id": "e"}), "/provider/external_id"),
+        (json!({"role_arn": " "}), "/provider/role_arn"),
+        (json!({"role_arn": "arn:role", "external_id": 7}), "/provider/external_id"),
+    ] {
+        assert_eq!(pointers(&with(more).unwrap_err()), [pointer]);
     }
 }
 

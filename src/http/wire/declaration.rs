@@ -38,6 +38,12 @@ pub struct ProviderView {
     pub kind: ProviderKind,
     #[schema(example = "eu-west-1", pattern = "^[a-z0-9-]+$", max_length = 128)]
     pub region: String,
+    /// The role to assume, as in another account; null: the service's own credentials.
+    #[schema(max_length = 2048, example = "arn:aws:iam::123456789012:role/cutover")]
+    pub role_arn: Option<String>,
+    /// What the role's owner wants to be told.
+    #[schema(max_length = 1224)]
+    pub external_id: Option<String>,
 }
 
 /// The provider's name.
@@ -65,9 +71,6 @@ pub struct ServerGroupView {
     pub instance_types: Vec<String>,
     #[schema(required = false, example = "60s", max_length = 64)]
     pub health_check_grace: String,
-    /// How long a new server's figures are left out of scaling. `0s` leaves it to the provider.
-    #[schema(required = false, example = "0s", max_length = 64)]
-    pub instance_warmup: String,
     #[schema(required = false)]
     pub tags: BTreeMap<String, String>,
 }
@@ -183,8 +186,13 @@ impl From<&Declaration> for DeclarationView {
 
 impl From<&Provider> for ProviderView {
     fn from(provider: &Provider) -> Self {
-        let Provider::Aws { region } = provider;
-        Self { kind: ProviderKind::Aws, region: region.clone() }
+        let Provider::Aws { region, role } = provider;
+        Self {
+            kind: ProviderKind::Aws,
+            region: region.clone(),
+            role_arn: role.as_ref().map(|role| role.arn.clone()),
+            external_id: role.as_ref().and_then(|role| role.external_id.clone()),
+        }
     }
 }
 
@@ -204,7 +212,6 @@ impl From<&ServerGroupSpec> for ServerGroupView {
             max: spec.max,
             instance_types: spec.instance_types.clone(),
             health_check_grace: show_duration(spec.health_check_grace),
-            instance_warmup: show_duration(spec.instance_warmup),
             tags: spec.tags.clone(),
         }
     }

@@ -3,7 +3,6 @@
 mod declaration;
 mod deployment;
 mod environment;
-mod orphan;
 mod request;
 
 pub use declaration::{
@@ -16,7 +15,6 @@ pub use deployment::{
     WeightView,
 };
 pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView};
-pub use orphan::{OrphanKindWord, OrphanView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
 
 use serde::{Serialize, Serializer};

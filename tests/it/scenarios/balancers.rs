@@ -12,11 +12,10 @@ use cutover_sim::{
     scenario::Stage,
 };
 
-use super::region::NOW;
+use super::region::{NOW, Replica};
 use crate::support::{
     house::{by, target},
     region::Scene,
-    replica::Replica,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,6 @@ mod balancers;
 mod crash;
 mod driver;
 mod engine;
-mod faults;
 mod refused;
 mod region;
 mod sweeping;

@@ -13,13 +13,12 @@ use std::{
 
 use cutover::{
     domain::{
-        action::{Action, Scaling, Side},
+        action::{Action, Side},
         declaration::Declaration,
         deployment::Deployment,
         ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef},
         observation::{
-            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, ScalingView, Servers,
-            SlotView,
+            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, Servers, SlotView,
         },
         overlap::Condition,
         phase::Phase,
@@ -67,10 +66,6 @@ pub struct World {
     /// The next changes answer with this fault and do nothing.
     pub refuse: Option<FaultKind>,
     pub launch_failure: Option<LaunchFailure>,
-    /// Blue has one policy and one scheduled action.
-    pub blue_scales: bool,
-    /// How many of each green has.
-    copied: (u32, u32),
 }
 
 /// A cloud with one region's worth of nothing in it.
@@ -118,13 +113,13 @@ impl World {
         self.rules.len()
     }
 
+    /// Minimum and protection of a group.
     /// A scaling policy of the group adds servers.
     pub fn scale(&mut self, group: &str, size: u32) {
         let found = self.groups.get_mut(&GroupName::new(group)).unwrap();
         (found.size, found.healthy) = (size, size);
     }
 
-    /// Minimum and protection of a group.
     pub fn pin(&self, group: &str) -> Option<(u32, bool)> {
         self.groups.get(&GroupName::new(group)).map(|group| (group.min, group.protected))
     }
@@ -227,7 +222,6 @@ impl World {
                 max: 10,
                 protected: group.protected,
                 image: Some("ami-0aa1".to_owned()),
-                scaling: if self.blue_scales { serde_json::json!({}) } else { serde_json::Value::Null },
             })
         });
         Survey {
@@ -294,8 +288,6 @@ impl World {
                 };
                 self.groups.entry(green.group.clone()).or_insert(made);
             }
-            Action::CopyScaling { what: Scaling::Policies } => self.copied.0 = 1,
-            Action::CopyScaling { what: Scaling::Scheduled } => self.copied.1 = 1,
             Action::PinBlue
             | Action::UnpinBlue
             | Action::GrowGreen { .. }
@@ -366,7 +358,6 @@ impl Cloud for FakeCloud {
                 blue: Known::Unknown(unknown()),
                 green_slot: Known::Unknown(unknown()),
                 blue_slot: Known::Unknown(unknown()),
-                scaling: Known::Unknown(unknown()),
                 launch_failures: Vec::new(),
                 survey: (d.phase == Phase::Pending).then_some(survey),
             };
@@ -377,10 +368,6 @@ impl Cloud for FakeCloud {
             blue: plan.blue.as_ref().map_or(Known::Absent, |blue| world.group_view(&blue.group, None)),
             green_slot: world.slot_view(&plan.green.slot, plan),
             blue_slot: world.slot_view(&plan.blue_slot, plan),
-            scaling: Known::Seen(ScalingView {
-                policies_missing: u32::from(world.blue_scales) - world.copied.0,
-                scheduled_missing: u32::from(world.blue_scales) - world.copied.1,
-            }),
             launch_failures: world.launch_failure.iter().cloned().collect(),
             survey: None,
         }

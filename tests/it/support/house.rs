@@ -61,7 +61,7 @@ pub fn declaration(weights: &[u16]) -> Declaration {
     let now = BakeTime::For(Duration::ZERO);
     let stages = weights.iter().map(|w| Stage { weight: Weight::from_permille(*w).unwrap(), bake_time: now }).collect();
     Declaration {
-        provider: Provider::Aws { region: "eu-west-1".to_owned() },
+        provider: Provider::Aws { region: "eu-west-1".to_owned(), role: None },
         routes: vec![RouteRef::new("public"), RouteRef::new("internal")],
         slots: vec![SlotRef::new("a"), SlotRef::new("b")],
         blue: Some(GroupName::new("web-old")),
@@ -73,7 +73,6 @@ pub fn declaration(weights: &[u16]) -> Declaration {
             max: 10,
             instance_types: Vec::new(),
             health_check_grace: Duration::from_secs(60),
-            instance_warmup: Duration::ZERO,
             tags: std::collections::BTreeMap::new(),
         },
         strategy: Strategy { stages, bake_time: now, deadlines: Deadlines::default() },

@@ -6,4 +6,3 @@ pub mod memory;
 pub mod postgres;
 pub mod process;
 pub mod region;
-pub mod replica;

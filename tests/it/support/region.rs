@@ -124,7 +124,7 @@ impl Scene {
         let stages =
             weights.iter().map(|(w, bake_time)| Step { weight: Weight::from_permille(*w).unwrap(), bake_time: *bake_time });
         Declaration {
-            provider: Provider::Aws { region: "eu-west-1".to_owned() },
+            provider: Provider::Aws { region: "eu-west-1".to_owned(), role: None },
             routes: service.routes.iter().map(RouteRef::new).collect(),
             slots: service
                 .slots
@@ -140,7 +140,6 @@ impl Scene {
                 max: 10,
                 instance_types: Vec::new(),
                 health_check_grace: Duration::from_secs(60),
-                instance_warmup: Duration::ZERO,
                 tags: std::collections::BTreeMap::new(),
             },
             strategy: Strategy { stages: stages.collect(), bake_time, deadlines: Deadlines::default() },

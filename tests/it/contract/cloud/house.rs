@@ -96,7 +96,7 @@ impl<'w> House<'w> {
     pub fn declaration(&self, route: &str) -> Declaration {
         let at_once = BakeTime::For(Duration::ZERO);
         Declaration {
-            provider: Provider::Aws { region: REGION.to_owned() },
+            provider: Provider::Aws { region: REGION.to_owned(), role: None },
             routes: vec![RouteRef::new(route)],
             slots: self.slots.iter().map(SlotRef::new).collect(),
             blue: None,
@@ -108,7 +108,6 @@ impl<'w> House<'w> {
                 max: 4,
                 instance_types: Vec::new(),
                 health_check_grace: Duration::from_secs(60),
-                instance_warmup: Duration::ZERO,
                 tags: BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             },
             strategy: Strategy {

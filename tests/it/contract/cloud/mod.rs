@@ -13,7 +13,7 @@ mod house;
 mod orphans;
 mod overlays;
 mod preflight;
-mod scaling;
+mod roles;
 mod shields;
 mod world;
 
@@ -42,7 +42,7 @@ async fn tell_all(world: &World) {
         groups::STORIES,
         balancers::STORIES,
         orphans::STORIES,
-        scaling::STORIES,
+        roles::STORIES,
     ]
     .concat();
     let mut failed = Vec::new();
