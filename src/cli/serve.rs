@@ -6,13 +6,14 @@
 use std::{
     env,
     error::Error,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{self, Command},
     sync::Arc,
     time::Duration,
 };
 
+use axum::Router;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -59,7 +60,8 @@ pub(super) async fn serve(config: Config) -> Result<(), Failed> {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    let listener = TcpListener::bind(config.listen).map_err(|source| CannotListen { on: config.listen.to_string(), source })?;
+    let listen = |on: SocketAddr| TcpListener::bind(on).map_err(|source| CannotListen { on: on.to_string(), source });
+    let listeners = Listeners { api: listen(config.listen)?, metrics: config.metrics_listen.map(listen).transpose()? };
     let state = StateDir::open(&state_dir(config.state_dir.clone())?)?;
 
     // A start can take half a minute (a database that recovers); an order to stop must not wait for it.
@@ -67,13 +69,20 @@ pub(super) async fn serve(config: Config) -> Result<(), Failed> {
         base = Base::start(&config, &state) => base?,
         () = stop.cancelled() => return Ok(()),
     };
-    let worked = work(&config, &base, &state, listener, stop).await;
+    let worked = work(&config, &base, &state, listeners, stop).await;
     base.stop().await;
     worked
 }
 
+/// Where it is answered.
+struct Listeners {
+    api: TcpListener,
+    /// `None`: the API's answers for the metrics too.
+    metrics: Option<TcpListener>,
+}
+
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {on}: give another address with --listen")]
+#[error("cannot listen on {on}: give another address with --listen (metrics.listen for the metrics)")]
 struct CannotListen {
     on: String,
     source: std::io::Error,
@@ -122,7 +131,7 @@ async fn work(
     config: &Config,
     base: &Base,
     state: &StateDir,
-    listener: TcpListener,
+    listeners: Listeners,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
     let (store, settings) = (&base.store, config.engine);
@@ -148,7 +157,7 @@ async fn work(
     let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
-    let url = format!("http://{}", listener.local_addr()?);
+    let url = format!("http://{}", listeners.api.local_addr()?);
     let mut parts = JoinSet::new();
     parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
     parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
@@ -161,10 +170,25 @@ async fn work(
     if let Some(embedded) = &base.embedded {
         parts.spawn(endless(embedded.keep_up(stop.clone())));
     }
-    let served = http::serve(listener, http::router(edge), stop.clone());
-    parts.spawn(async move { served.await.map_err(|error| format!("the API cannot be served: {error}").into()) });
-    info!(%url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
+    let metrics_url = match listeners.metrics {
+        None => {
+            parts.spawn(answer(listeners.api, http::router(edge), stop.clone()));
+            None
+        }
+        Some(listener) => {
+            let url = format!("http://{}/metrics", listener.local_addr()?);
+            let (api, metrics) = http::apart(edge);
+            parts.spawn(answer(listeners.api, api, stop.clone()));
+            parts.spawn(answer(listener, metrics, stop.clone()));
+            Some(url)
+        }
+    };
+    info!(%url, metrics = metrics_url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
     until_all_stopped(parts, &stop).await
+}
+
+async fn answer(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), Failed> {
+    http::serve(listener, router, stop).await.map_err(|error| format!("the API cannot be served: {error}").into())
 }
 
 async fn endless(work: impl Future<Output = ()>) -> Result<(), Failed> {

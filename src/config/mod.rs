@@ -38,6 +38,8 @@ pub struct Config {
     pub database: Database,
     pub engine: EngineSettings,
     pub aws: AwsSettings,
+    /// Where the metrics are, and then only there; `None`: beside the API.
+    pub metrics_listen: Option<SocketAddr>,
     pub log: Log,
     /// Accepted, but somebody should know.
     pub warnings: Vec<String>,
@@ -123,11 +125,11 @@ impl Config {
     }
 
     fn read(from: &mut Reader) -> Self {
-        let listen = from.parsed(
-            "listen",
-            "an address and a port, such as \"127.0.0.1:8080\"",
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        );
+        let listen = address(from, "listen");
+        let metrics_listen = from.optional("metrics.listen").map(|_| address(from, "metrics.listen"));
+        if metrics_listen == Some(listen) && listen.port() != 0 {
+            from.wrong("metrics.listen", "must not be the address in listen: leave it empty to have the metrics there");
+        }
         let engine = engine(from);
         let mut warnings = Vec::new();
         if engine.timing.quiet_period < QUIET_PERIOD_SAFE {
@@ -143,6 +145,7 @@ impl Config {
         }
         Self {
             listen,
+            metrics_listen,
             state_dir: from.optional("state_dir").map(PathBuf::from),
             database,
             aws: AwsSettings {
@@ -191,6 +194,10 @@ impl Database {
             acquire_timeout: from.duration("database.acquire_timeout", ms(100)..=secs(60)),
         }
     }
+}
+
+fn address(from: &mut Reader, key: &str) -> SocketAddr {
+    from.parsed(key, "an address and a port, such as \"127.0.0.1:8080\"", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
 }
 
 fn timing(from: &mut Reader) -> Timing {

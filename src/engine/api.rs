@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{
-    ports::{Environment, Filter, NewDeployment, StoreError, StoredEvent, TokenOwner, Versioned},
+    ports::{Environment, Filter, NewDeployment, ProviderFigures, StoreError, StoredEvent, TokenOwner, Versioned},
     sweeper::ports::{Listed, OrphanFigures, OrphanFilter},
 };
 use crate::domain::{
@@ -222,6 +222,8 @@ pub trait Api: Send + Sync + 'static {
     fn ready(&self) -> BoxFuture<'_, Result<(), Trouble>>;
     /// Deployments by status, and the age of the engine's last tick: for the metrics.
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>>;
+    /// What the provider was asked: known without the records.
+    fn provider(&self) -> ProviderFigures;
 }
 
 /// An orphan with what is to become of it.

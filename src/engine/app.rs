@@ -17,7 +17,9 @@ use super::{
     bundles::Bundles,
     driver::Pulse,
     lane::Lane,
-    ports::{Cloud, Commanded, Environment, Filter, Inserted, LaneStore, Store, StoredEvent, TokenOwner, Versioned},
+    ports::{
+        Cloud, Commanded, Environment, Filter, Inserted, LaneStore, ProviderFigures, Store, StoredEvent, TokenOwner, Versioned,
+    },
     settings::EngineSettings,
     steps,
     sweeper::ports::{Listed, OrphanFilter, SweepStore},
@@ -326,5 +328,9 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
 
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>> {
         Self::figures(self).boxed()
+    }
+
+    fn provider(&self) -> ProviderFigures {
+        self.cloud.figures()
     }
 }

@@ -316,7 +316,7 @@ pub trait LaneStore: Send + Sync + 'static {
 }
 
 /// Kinds of trouble with the provider, told apart by its error code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
     /// Network, 5xx, timeout: whether it was applied is unknown.
     Transient,
@@ -353,10 +353,48 @@ pub struct Fault {
     pub request_id: Option<String>,
 }
 
+/// What the provider was asked since the process started, and what it may still be asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProviderFigures {
+    pub calls: Vec<CallFigures>,
+    pub budgets: Vec<BudgetFigures>,
+}
+
+/// Calls of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallFigures {
+    /// `forward` or `rollback`: whose tokens they took.
+    pub lane: &'static str,
+    pub operation: &'static str,
+    /// How often they ended so: `ok`, `throttled`, `denied`, `missing`, `rejected`, `transient`, `not_sent`.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// For the request budget, in all.
+    pub waited: Duration,
+    /// From the sending to the answer, in all; of those that were sent.
+    pub took: Duration,
+    /// Each with how many took at most so many seconds and more than the bound before; the last bound is infinity.
+    pub took_at_most: Vec<(f64, u64)>,
+}
+
+/// One of the provider's buckets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetFigures {
+    pub account: String,
+    pub region: String,
+    /// What it is for.
+    pub class: &'static str,
+    /// Calls that each lane could send at once.
+    pub ready: [(&'static str, f64); 2],
+    /// How fast forward work's part fills again: 1, and less while the provider throttles.
+    pub pace: f64,
+}
+
 /// The provider. AWS in production, memory in tests.
 pub trait Cloud: Send + Sync + 'static {
     /// How far our clock runs ahead of the provider's, as far as its answers told; zero when it runs behind.
     fn clock_lead(&self) -> Duration;
+    /// Of every way in that shares its budget.
+    fn figures(&self) -> ProviderFigures;
     /// Faults in a declaration that show without a look: references of the wrong form, another region.
     fn shape(&self, declaration: &Declaration) -> Vec<FieldFault>;
     /// Looks at everything a plan needs; changes nothing. Ends by `deadline`.

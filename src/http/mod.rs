@@ -90,29 +90,45 @@ fn usual() -> OpenApiRouter<Edge> {
 
 /// For probes and people, without a token.
 fn open() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new()
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(metrics::scrape))
-        .routes(routes!(docs::problem))
+    OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready)).routes(routes!(docs::problem))
+}
+
+/// For a scraper, without a token.
+fn measured() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(metrics::scrape))
 }
 
 /// The document that `openapi/v1.json` holds.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    OpenApiRouter::with_openapi(docs::head()).merge(usual()).merge(waiting()).merge(urgent()).merge(open()).into_openapi()
+    let all = [usual(), waiting(), urgent(), open(), measured()];
+    all.into_iter().fold(OpenApiRouter::with_openapi(docs::head()), OpenApiRouter::merge).into_openapi()
 }
 
 /// The whole service as one router.
 pub fn router(edge: Edge) -> Router {
+    layers::around(api(&edge).merge(for_anybody(measured())), &edge).with_state(edge)
+}
+
+/// The service without its metrics, and the metrics alone, for a listener each.
+pub fn apart(edge: Edge) -> (Router, Router) {
+    let metrics = layers::around(for_anybody(measured()), &edge).with_state(edge.clone());
+    (layers::around(api(&edge), &edge).with_state(edge), metrics)
+}
+
+fn for_anybody(routes: OpenApiRouter<Edge>) -> Router<Edge> {
+    Router::from(routes).route_layer(middleware::from_fn_with_state(Room::open(), layers::bounded))
+}
+
+fn api(edge: &Edge) -> Router<Edge> {
     let behind = |routes: OpenApiRouter<Edge>, room: Room, haste: Haste| {
         Router::from(routes)
             .route_layer(middleware::from_fn_with_state((edge.clone(), haste), auth::require))
             .route_layer(middleware::from_fn_with_state(room, layers::bounded))
     };
-    let routes = behind(usual(), Room::usual(), Haste::Usual)
+    behind(usual(), Room::usual(), Haste::Usual)
         .merge(behind(waiting(), Room::waiting(), Haste::Usual))
         .merge(behind(urgent(), Room::urgent(), Haste::Urgent))
-        .merge(Router::from(open()).route_layer(middleware::from_fn_with_state(Room::open(), layers::bounded)));
-    layers::around(routes.merge(docs::pages()), &edge).with_state(edge)
+        .merge(for_anybody(open()))
+        .merge(docs::pages())
 }

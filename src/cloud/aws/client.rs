@@ -127,6 +127,10 @@ impl Regions {
         Self { config, limits, clock, budget, own, session_name, clients: Mutex::new(BTreeMap::new()) }
     }
 
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     pub(super) fn of(&self, provider: &Provider) -> Clients {
         // Making clients does no IO, so the lock is held for microseconds and nothing in it can fail half-way.
         let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -165,7 +169,7 @@ impl Regions {
             forward_looks: Arc::default(),
             rollback_looks: Arc::default(),
             limits: self.limits,
-            gate: Gate { session, tokens, lane: Lane::Forward },
+            gate: Gate { session, budget: Arc::clone(&self.budget), tokens, lane: Lane::Forward },
         }
     }
 }

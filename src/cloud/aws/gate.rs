@@ -10,7 +10,8 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::{
-    budget::{Lane, Tokens},
+    budget::{Budget, Lane, Tokens},
+    calls::Outcome,
     fault,
     operation::Operation,
     session::Session,
@@ -22,6 +23,7 @@ use crate::engine::ports::{Fault, FaultKind};
 pub(super) struct Gate {
     /// Who calls.
     pub(super) session: Session,
+    pub(super) budget: Arc<Budget>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) lane: Lane,
 }
@@ -42,17 +44,22 @@ impl Gate {
         let started = Instant::now();
         let left = deadline.saturating_duration_since(started);
         if left.is_zero() {
+            self.budget.calls.not_sent(self.lane, operation, Duration::ZERO);
             return Err(fault::not_sent(operation));
         }
         // Half of what is left: a token that comes later leaves too little for an answer, which is then lost for nothing.
         if self.tokens.take(operation.class(), self.lane, started + left / 2).await.is_err() {
+            self.budget.calls.not_sent(self.lane, operation, started.elapsed());
             return Err(fault::no_token(operation, started.elapsed()));
         }
-        let limit = limit.min(deadline.saturating_duration_since(Instant::now()));
+        let sent = Instant::now();
+        let limit = limit.min(deadline.saturating_duration_since(sent));
         let answer = match tokio::time::timeout(limit, call).await {
             Ok(answer) => answer.map_err(|error| fault::of(operation, &error)),
             Err(_) => Err(fault::late(operation, limit)),
         };
+        let outcome = Outcome::of(&answer);
+        self.budget.calls.made(self.lane, operation, sent.duration_since(started), outcome, sent.elapsed());
         if let Err(fault) = &answer {
             self.session.heed(fault);
             if fault.kind == FaultKind::Throttled {

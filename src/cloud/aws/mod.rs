@@ -6,6 +6,7 @@
 mod apply;
 mod arn;
 mod budget;
+mod calls;
 mod client;
 mod clock;
 mod conditions;
@@ -59,7 +60,7 @@ use crate::{
         plan::Inputs,
         survey::{FieldFault, Survey},
     },
-    engine::ports::{Cloud, Fault, Recency},
+    engine::ports::{Cloud, Fault, ProviderFigures, Recency},
 };
 
 /// How long opening connections in advance may take.
@@ -105,6 +106,10 @@ impl Cloud for AwsCloud {
     /// By AWS's answers of the last minutes.
     fn clock_lead(&self) -> Duration {
         self.clock.lead()
+    }
+
+    fn figures(&self) -> ProviderFigures {
+        self.regions.budget().figures()
     }
 
     fn shape(&self, declaration: &Declaration) -> Vec<FieldFault> {

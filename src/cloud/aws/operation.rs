@@ -20,6 +20,17 @@ pub(super) enum Class {
     AutoScaling,
 }
 
+impl Class {
+    /// As in the configuration: `aws.budget.elb_changes`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::ElbChanges => "elb_changes",
+            Self::ElbLooks => "elb_looks",
+            Self::AutoScaling => "auto_scaling",
+        }
+    }
+}
+
 /// What a call does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

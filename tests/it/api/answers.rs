@@ -2,10 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use cutover::http::error::Kind;
+use cutover::{
+    domain::timing::Timing,
+    http::{self, Edge, error::Kind},
+};
 use serde_json::json;
 
-use super::door::Door;
+use super::door::{Door, Knocker};
 
 #[tokio::test]
 async fn probes_ask_the_database_and_never_the_provider() {
@@ -64,7 +67,30 @@ async fn the_metrics_are_served_without_the_database() {
     door.front.away.store(true, Ordering::Relaxed);
     let page = door.get("/metrics").await;
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("cutover_database_up 0"), "{}", page.text);
+    for line in [
+        "cutover_database_up 0",
+        "cutover_provider_requests_total{lane=\"forward\",operation=\"Fake\",outcome=\"throttled\"} 1",
+        "cutover_provider_request_duration_seconds_sum{lane=\"forward\",operation=\"Fake\"} 0.25",
+        "cutover_provider_request_duration_seconds_bucket{le=\"0.1\",lane=\"forward\",operation=\"Fake\"} 0",
+        "cutover_provider_request_duration_seconds_bucket{le=\"0.25\",lane=\"forward\",operation=\"Fake\"} 1",
+        "cutover_provider_request_duration_seconds_bucket{le=\"+Inf\",lane=\"forward\",operation=\"Fake\"} 1",
+        "cutover_provider_budget_wait_seconds_total{lane=\"forward\",operation=\"Fake\"} 1.5",
+        "cutover_provider_budget_tokens{account=\"own\",region=\"eu-west-1\",class=\"fakes\",lane=\"rollback\"} 10.0",
+        "cutover_provider_budget_pace_ratio{account=\"own\",region=\"eu-west-1\",class=\"fakes\"} 0.5",
+    ] {
+        assert!(page.text.lines().any(|shown| shown == line), "{line} is not in\n{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn metrics_with_a_listener_of_their_own_are_nowhere_else() {
+    let door = Door::declared().await;
+    let (api, metrics) = http::apart(Edge::new(door.front.clone(), Timing::default(), door.stop.clone()));
+    let (api, metrics) = (Knocker { router: api }, Knocker { router: metrics });
+    assert_eq!(api.get("/metrics").await.problem(), "not-found");
+    assert_eq!((api.get("/livez").await.status, api.get("/v1/services").await.status), (200, 200));
+    assert_eq!(metrics.get("/metrics").await.status, 200);
+    assert_eq!(metrics.get("/v1/services").await.problem(), "not-found");
 }
 
 #[tokio::test]

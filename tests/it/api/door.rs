@@ -24,7 +24,7 @@ use cutover::{
         api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
         app::App,
         driver::Pulse,
-        ports::{Environment, Filter, StoreError, StoredEvent, TokenOwner, Versioned},
+        ports::{Environment, Filter, ProviderFigures, StoreError, StoredEvent, TokenOwner, Versioned},
         settings::EngineSettings,
         sweeper::ports::OrphanFilter,
     },
@@ -148,6 +148,9 @@ impl Api for Front {
     }
     fn ready(&self) -> Answered<'_, ()> {
         pass!(self, ready())
+    }
+    fn provider(&self) -> ProviderFigures {
+        self.app.provider()
     }
     fn figures(&self) -> Answered<'_, Figures> {
         pass!(self, figures())

@@ -26,7 +26,7 @@ use cutover::{
         survey::{BlueSurvey, FieldFault, OtherRule, Owner, Role, RouteSurvey, SlotSurvey, Survey},
         weight::Weight,
     },
-    engine::ports::{Cloud, Fault, FaultKind, Recency},
+    engine::ports::{BudgetFigures, CallFigures, Cloud, Fault, FaultKind, ProviderFigures, Recency},
 };
 
 #[derive(Debug, Clone)]
@@ -335,6 +335,27 @@ impl World {
 impl Cloud for FakeCloud {
     fn clock_lead(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn figures(&self) -> ProviderFigures {
+        let calls = u64::try_from(self.world().changes.len()).unwrap();
+        ProviderFigures {
+            calls: vec![CallFigures {
+                lane: "forward",
+                operation: "Fake",
+                outcomes: vec![("ok", calls), ("throttled", 1)],
+                waited: Duration::from_millis(1500),
+                took: Duration::from_millis(250) * u32::try_from(calls + 1).unwrap(),
+                took_at_most: vec![(0.1, 0), (0.25, calls + 1), (f64::INFINITY, 0)],
+            }],
+            budgets: vec![BudgetFigures {
+                account: "own".to_owned(),
+                region: "eu-west-1".to_owned(),
+                class: "fakes",
+                ready: [("forward", 2.5), ("rollback", 10.0)],
+                pace: 0.5,
+            }],
+        }
     }
 
     fn shape(&self, _declaration: &Declaration) -> Vec<FieldFault> {

@@ -22,6 +22,15 @@ pub(in crate::cloud::aws) enum Lane {
     Rollback,
 }
 
+impl Lane {
+    pub(in crate::cloud::aws) const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// What AWS grants for one class of calls, per account and region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
@@ -35,11 +44,11 @@ pub struct Grant {
 
 /// How full it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::cloud::aws) struct Level {
-    pub(in crate::cloud::aws) whole: f64,
-    pub(in crate::cloud::aws) forward: f64,
+struct Level {
+    whole: f64,
+    forward: f64,
     /// 1 unless AWS has throttled of late.
-    pub(in crate::cloud::aws) pace: f64,
+    pace: f64,
 }
 
 /// A bucket.
@@ -101,10 +110,19 @@ impl Bucket {
         self.level.forward = self.level.forward.min(self.forward_size());
     }
 
-    #[cfg(test)]
-    pub(super) fn level(&mut self, now: Instant) -> Level {
+    /// Calls that `lane` could send at once.
+    pub(super) fn ready(&mut self, lane: Lane, now: Instant) -> f64 {
         self.refill(now);
-        self.level
+        match lane {
+            Lane::Rollback => self.level.whole.max(0.0),
+            Lane::Forward => self.level.forward.min(self.level.whole - f64::from(self.grant.reserve)).max(0.0),
+        }
+    }
+
+    /// How fast forward work's tokens come back, as a share of the usual.
+    pub(super) fn pace(&mut self, now: Instant) -> f64 {
+        self.refill(now);
+        self.level.pace
     }
 
     /// With more replicas than tokens each keeps one, or forward work would stand still.
@@ -265,14 +283,14 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket::full(CHANGES, 1, now);
         (0..5).for_each(|_| bucket.throttled(now));
-        let level = bucket.level(now);
-        assert_eq!((level.forward, level.pace), (0.0, 0.5), "five calls that were under way together");
+        let ready = (bucket.ready(Lane::Forward, now), bucket.ready(Lane::Rollback, now));
+        assert_eq!((ready, bucket.pace(now)), ((0.0, 10.0), 0.5), "five calls that were under way together");
         assert_eq!(bucket.take(Lane::Rollback, now), Ok(()), "what AWS has is a guess: a rollback tries");
         let later = now + Duration::from_secs(4);
         assert!((6..9).contains(&drain(&mut bucket, Lane::Forward, later)), "at some half of the pace: twelve would be due");
         (1..6).for_each(|second| bucket.throttled(later + Duration::from_secs(second)));
         let slowest = later + Duration::from_secs(5);
-        assert!(bucket.level(slowest).pace < 0.2, "{:?}", bucket.level(slowest));
-        assert_eq!(bucket.level(slowest + RECOVERY).pace, 1.0);
+        assert!(bucket.pace(slowest) < 0.2, "{bucket:?}");
+        assert_eq!(bucket.pace(slowest + RECOVERY), 1.0);
     }
 }

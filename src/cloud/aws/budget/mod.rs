@@ -21,7 +21,8 @@ use bucket::Bucket;
 pub use bucket::Grant;
 pub(super) use bucket::Lane;
 
-use super::operation::Class;
+use super::{calls::Calls, operation::Class};
+use crate::engine::ports::{BudgetFigures, ProviderFigures};
 
 /// Accounts and regions that are kept count of; beyond, one is forgotten, and starts with full buckets when it is met again.
 const SCOPES_MAX: usize = 200;
@@ -63,11 +64,12 @@ impl Scope {
     }
 }
 
-/// The buckets of one process, shared by every way into AWS that it has.
+/// The buckets of one process, shared by every way into AWS that it has, and the count of what went.
 #[derive(Debug)]
 pub struct Budget {
     settings: BudgetSettings,
     scopes: Mutex<Scopes>,
+    pub(super) calls: Calls,
 }
 
 #[derive(Debug)]
@@ -79,7 +81,7 @@ struct Scopes {
 impl Budget {
     #[must_use]
     pub fn new(settings: BudgetSettings) -> Self {
-        Self { settings, scopes: Mutex::new(Scopes { replicas: 1, known: BTreeMap::new() }) }
+        Self { settings, scopes: Mutex::new(Scopes { replicas: 1, known: BTreeMap::new() }), calls: Calls::default() }
     }
 
     /// So many replicas are alive, this one included: they divide what forward work may take, and only that.
@@ -103,6 +105,11 @@ impl Budget {
         let tokens = Arc::new(Tokens::full(&self.settings, scopes.replicas));
         scopes.known.insert(scope.clone(), Arc::clone(&tokens));
         tokens
+    }
+
+    pub(super) fn figures(&self) -> ProviderFigures {
+        let figures = |(scope, tokens): (&Scope, &Arc<Tokens>)| tokens.each().map(|(class, line)| line.figures(scope, class));
+        ProviderFigures { calls: self.calls.figures(), budgets: self.lock().known.iter().flat_map(figures).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Scopes> {
@@ -197,6 +204,17 @@ impl Line {
                 Err(wait) if now() + wait > until => return Err(NoToken),
                 Err(wait) => time::sleep(wait).await,
             }
+        }
+    }
+
+    fn figures(&self, scope: &Scope, class: Class) -> BudgetFigures {
+        let (mut bucket, now) = (self.bucket(), now());
+        BudgetFigures {
+            account: scope.account.clone(),
+            region: scope.region.clone(),
+            class: class.name(),
+            ready: [Lane::Forward, Lane::Rollback].map(|lane| (lane.name(), bucket.ready(lane, now))),
+            pace: bucket.pace(now),
         }
     }
 

@@ -15,9 +15,12 @@ use cutover::{
         phase::{BackAs, Phase},
         weight::Weight,
     },
-    engine::ports::{Cloud, Fault, FaultKind},
+    engine::ports::{Cloud, Fault as Refusal, FaultKind, Recency},
 };
-use cutover_sim::limits::Rates;
+use cutover_sim::{
+    faults::{Effect, Fault},
+    limits::Rates,
+};
 use futures::future::join_all;
 use tokio::task::JoinSet;
 
@@ -50,6 +53,16 @@ fn throttled(world: &World) -> usize {
     world.sim().journal().calls(0, None).iter().filter(|call| call.outcome.as_deref() == Some("Throttling")).count()
 }
 
+/// How the calls of an operation ended, by the adapter's own count.
+fn counted(cloud: &AwsCloud, lane: &str, operation: &str) -> Vec<(&'static str, u64)> {
+    let figures = cloud.figures().calls;
+    figures
+        .into_iter()
+        .find(|calls| calls.lane == lane && calls.operation == operation)
+        .map(|calls| calls.outcomes)
+        .unwrap_or_default()
+}
+
 fn calls(world: &World, operation: &str) -> usize {
     world.sim().journal().calls(0, Some(operation)).len()
 }
@@ -80,7 +93,30 @@ async fn a_rollback_goes_at_once_when_forward_work_has_drained_the_bucket() {
     assert!(rising.len() > 20, "and most of it: {}", rising.len());
     assert_eq!(calls(&world, "DeleteRule"), 10);
     assert_eq!(throttled(&world), 0);
+    let back = |operation: &str| counted(&forward, "rollback", operation);
+    assert_eq!((back("DeleteRule"), back("ModifyRule")), (vec![("missing", 10)], vec![]), "one budget, one count");
     rising.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_throttles_slows_its_own_class_and_is_counted() {
+    let world = World::pocket_region().await;
+    let d = limited(&world).await;
+    let cloud = world.cloud_on(&Arc::new(Budget::new(BudgetSettings::default())));
+    let refused = Effect::Error { code: "Throttling".to_owned(), message: "Rate exceeded".to_owned(), status: 400 };
+    world.sim().faults().set(Fault::on("DescribeRules", refused).times(1)).unwrap();
+    cloud.observe(&d, Recency::Now, later()).await;
+    assert_eq!(counted(&cloud, "forward", "DescribeRules"), [("throttled", 1)]);
+    for budget in cloud.figures().budgets {
+        let [(_, forward), (_, rollback)] = budget.ready;
+        if budget.class == "elb_looks" {
+            assert!((0.5..0.9).contains(&budget.pace), "{budget:?}");
+            // As many as forward work leaves: AWS has none that we know of.
+            assert!(forward < 10.0 && rollback >= 10.0, "{budget:?}");
+        } else {
+            assert_eq!(budget.pace, 1.0, "{budget:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +136,7 @@ async fn replicas_divide_forward_work_and_what_gets_no_token_is_not_sent() {
     let deadline = Instant::now() + Duration::from_secs(2);
     let rising = replicas.iter().flat_map(|cloud| std::iter::repeat_n(cloud, 20));
     let answers = join_all(rising.map(|cloud| async { cloud.apply(&d, &rise(&d), deadline).await })).await;
-    let refused: Vec<Fault> = answers.into_iter().filter_map(Result::err).collect();
+    let refused: Vec<Refusal> = answers.into_iter().filter_map(Result::err).collect();
     assert_eq!((refused.len(), calls(&world, "ModifyRule")), (30, 10), "ten are forward work's, and five each");
     for fault in refused {
         assert_eq!((fault.kind, fault.operation), (FaultKind::Throttled, "ModifyRule"));

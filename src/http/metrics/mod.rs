@@ -1,5 +1,7 @@
 //! `/metrics`: read from the records at the moment of asking, so nothing on it is ever stale; request durations are counted here.
 
+mod provider;
+
 use std::{sync::Arc, time::Instant};
 
 use axum::{
@@ -178,6 +180,7 @@ pub async fn scrape(State(edge): State<Edge>) -> Response {
     let mut registry = Registry::default();
     let help = "How long requests took to answer";
     registry.register_with_unit("http_server_request_duration", help, Unit::Seconds, edge.durations.0.as_ref().clone());
+    provider::Series::of(&edge.api.provider()).register(&mut registry);
     let database_up: Gauge = Gauge::default();
     match edge.api.figures().await {
         Ok(figures) => {
