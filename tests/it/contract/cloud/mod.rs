@@ -6,6 +6,7 @@
 mod balancers;
 mod bases;
 mod budget;
+mod command_line;
 mod differences;
 mod groups;
 mod hazards;
