@@ -26,6 +26,10 @@ pub enum Action {
     OpenOverlays { routes: Vec<usize> },
     /// The weight of recorded overlays.
     SetWeight { routes: Vec<(usize, RuleRef)>, weight: Weight },
+    /// Overlays that somebody edited, or whose base: conditions, actions and weight of each by one call.
+    ReshapeOverlays { shapes: Vec<Shape> },
+    /// The base of these routes as the plan has it, forwarding to blue alone. Its number stays as it is.
+    RestoreBases { routes: Vec<usize> },
     /// The base of these routes forwards to one side alone.
     SetBase { routes: Vec<usize>, to: Side },
     /// A rule above the overlay that forwards to blue alone.
@@ -36,6 +40,16 @@ pub enum Action {
     Detach { side: Side },
     /// Removes a group whose slot is empty, protection first.
     DeleteGroup { side: Side },
+}
+
+/// A recorded overlay as it is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shape {
+    pub route: usize,
+    pub rule: RuleRef,
+    pub weight: Weight,
+    /// The base that it is an overlay of, in the adapter's own form.
+    pub form: serde_json::Value,
 }
 
 impl Action {
@@ -53,6 +67,8 @@ impl Action {
             | Self::ReleaseGreen
             | Self::OpenOverlays { .. }
             | Self::SetWeight { .. }
+            | Self::ReshapeOverlays { .. }
+            | Self::RestoreBases { .. }
             | Self::Detach { .. }
             | Self::DeleteGroup { .. } => false,
         }
@@ -69,6 +85,8 @@ impl Action {
             Self::ReleaseGreen => "release_green",
             Self::OpenOverlays { .. } => "open_overlays",
             Self::SetWeight { .. } => "set_weight",
+            Self::ReshapeOverlays { .. } => "reshape_overlays",
+            Self::RestoreBases { .. } => "restore_bases",
             Self::SetBase { .. } => "set_base",
             Self::RaiseShields { .. } => "raise_shields",
             Self::DeleteRules { .. } => "delete_rules",

@@ -6,14 +6,19 @@ use jiff::Timestamp;
 
 use super::{
     deployment::Deployment,
+    drift::{self, Answer},
     health::{self, Verdict},
     ids::SlotRef,
-    observation::{Forward, Known, Observation, RouteView, SlotView},
+    observation::{Forward, Known, Observation, SlotView},
     phase::Phase,
+    plan::Plan,
     time,
     timing::Timing,
     weight::Weight,
 };
+
+/// Differences that one sentence names.
+const TOLD_MAX: usize = 3;
 
 /// What a person should know or do; `None` when all goes its way.
 #[must_use]
@@ -22,15 +27,32 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
     too_long(d, o, timing, now).or_else(|| refused(d)).or_else(|| match &d.phase {
         // It is to go back: what the way forward lacks is of no interest any more.
         phase if d.intent.is_back() && phase.may_go_back() => None,
+        _ if d.held.is_some() => drifted(d, o),
         Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
-        Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => {
-            edited(d, o, seen_at.is_some()).or_else(|| short(d, o))
-        }
-        Phase::Committing { .. } => edited(d, o, true),
-        Phase::Retiring => plan.and_then(|plan| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL)),
-        Phase::RollingBack { .. } => plan.and_then(|plan| still_named(o, &o.green_slot, &plan.green.slot, Weight::NONE)),
-        Phase::Pending | Phase::Verifying | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => None,
+        Phase::Shifting { .. } | Phase::Baking { .. } => short(d, o),
+        Phase::Retiring => plan.and_then(|plan| {
+            base_elsewhere(o, plan, |base| !base.is_all_green(), &plan.green.slot)
+                .or_else(|| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL))
+        }),
+        Phase::RollingBack { .. } => plan.and_then(|plan| {
+            base_elsewhere(o, plan, |base| base == Forward::Elsewhere, &plan.blue_slot)
+                .or_else(|| still_named(o, &o.green_slot, &plan.green.slot, Weight::NONE))
+        }),
+        Phase::Pending
+        | Phase::Verifying
+        | Phase::Committing { .. }
+        | Phase::Succeeded
+        | Phase::RolledBack
+        | Phase::Cancelled
+        | Phase::Failed => None,
     })
+}
+
+/// A base that somebody pointed elsewhere is theirs; but it has to be on `slot` before this is over.
+fn base_elsewhere(o: &Observation, plan: &Plan, elsewhere: impl Fn(Forward) -> bool, slot: &SlotRef) -> Option<String> {
+    let mut routes = o.routes.iter().zip(&plan.routes);
+    let (_, route) = routes.find(|(route, _)| route.seen().is_some_and(|view| elsewhere(view.base)))?;
+    Some(format!("the base of {} was changed outside Cutover: forward it to {slot}, and this comes to its end", route.route))
 }
 
 /// A rule that is none of this deployment's keeps a slot in use: its group is removed only once no rule names it.
@@ -85,30 +107,48 @@ fn unknown(o: &Observation) -> Option<&str> {
     o.routes.iter().find_map(why).or_else(|| why(&o.blue)).or_else(|| why(&o.green)).or_else(|| why(&o.green_slot))
 }
 
-/// A route that does not show what the record says, where it has been seen right before.
-fn edited(d: &Deployment, o: &Observation, reached: bool) -> Option<String> {
-    let plan = d.plan.as_ref()?;
-    let recorded = d.phase.wants();
-    o.routes.iter().zip(&plan.routes).zip(&d.overlays).find_map(|((route, planned), rule)| {
-        let view: &RouteView = route.seen()?;
-        let overlay = view.overlays.iter().find(|overlay| &overlay.rule == rule)?;
-        match overlay.forward {
-            Forward::Elsewhere => Some(format!(
-                "the overlay on {} forwards elsewhere than to blue and green: it was changed outside Cutover; roll back, or delete the change",
-                planned.route
-            )),
-            Forward::Split(seen) if reached && seen < recorded => Some(format!(
-                "the overlay on {} sends {seen} to green, {recorded} is recorded: it was changed outside Cutover, or by a call that came late; {}, or roll back",
-                planned.route,
-                if d.phase.base_may_be_green() { "set it back by hand" } else { "set the weight again" }
-            )),
-            Forward::Split(_) if !d.phase.base_may_be_green() && !view.base.is_all_blue() => Some(format!(
-                "the base of {} no longer forwards to blue alone: it was changed outside Cutover; put it back before the commit",
-                planned.route
-            )),
-            Forward::Split(_) => None,
+/// What a person is told of a drift: every difference, and what may become of it.
+fn drifted(d: &Deployment, o: &Observation) -> Option<String> {
+    let held = d.held.as_ref()?;
+    let (adoptable, restorable) = (held.not_adoptable.is_empty(), drift::not_restorable(held).is_empty());
+    match d.answer().map(|answered| answered.answer) {
+        Some(answer @ Answer::Adopt) if adoptable => return short_for(d, o, answer),
+        Some(answer @ Answer::Restore) if restorable => return short_for(d, o, answer),
+        Some(Answer::Adopt | Answer::Restore) | None => {}
+    }
+    let told: Vec<_> = held.differences.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    let more = held.differences.len().saturating_sub(TOLD_MAX);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let ways = [(d.phase.can_pause() && adoptable, "adopt it, "), (d.phase.can_pause() && restorable, "restore it, ")];
+    let ways: String = ways.into_iter().filter(|(open, _)| *open).map(|(_, way)| way).collect();
+    Some(format!("changed outside Cutover: {}{more}: {ways}put it back by hand, or roll back", told.join(", ")))
+}
+
+/// An answer that waits for green's servers.
+fn short_for(d: &Deployment, o: &Observation, answer: Answer) -> Option<String> {
+    let (doing, weight) = match answer {
+        Answer::Adopt => ("adopting", observed_share(d, o)?),
+        Answer::Restore => ("restoring", d.phase.wants()),
+    };
+    match health::verdict(d, o, weight) {
+        Verdict::Short { healthy, needed } | Verdict::Outgrown { healthy, needed } => {
+            Some(format!("{doing} {weight} waits: {healthy} of green's servers healthy, {needed} needed"))
         }
-    })
+        Verdict::NoneHealthy { needed } => {
+            Some(format!("{doing} {weight} waits: none of green's servers is healthy, {needed} needed"))
+        }
+        Verdict::Passed | Verdict::Unknown => None,
+    }
+}
+
+/// What the recorded overlays send to green at most.
+fn observed_share(d: &Deployment, o: &Observation) -> Option<Weight> {
+    let seen = d.overlays.iter().zip(&o.routes).filter_map(|(rule, route)| route.seen()?.recorded(rule));
+    let shares = seen.filter_map(|overlay| match overlay.forward {
+        Forward::Split(weight) => Some(weight),
+        Forward::Elsewhere => None,
+    });
+    shares.max()
 }
 
 /// Whether green cannot grow any further after blue.

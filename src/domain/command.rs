@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    deployment::{Deployment, Given, Intent, Order, Steer},
+    deployment::{Answered, Deployment, Given, Intent, Order, Steer},
+    drift::{self, Answer},
+    observation::Field,
     phase::Phase,
     time,
     weight::Weight,
@@ -18,6 +20,10 @@ pub enum Command {
     Pause,
     Resume,
     Weight(Weight),
+    /// The drift becomes the record.
+    Adopt,
+    /// The record undoes the drift.
+    Restore,
     Approve,
     Reject,
     Abandon,
@@ -46,6 +52,8 @@ pub enum Refusal {
     IllegalInPhase { phase: &'static str, allowed: Vec<&'static str> },
     /// No gate waits for an answer.
     GateNotOpen,
+    /// The drift cannot be adopted, or not restored; with every reason.
+    DriftStays { command: &'static str, reasons: Vec<String> },
 }
 
 impl Command {
@@ -59,6 +67,8 @@ impl Command {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Weight(_) => "weight",
+            Self::Adopt => "adopt",
+            Self::Restore => "restore",
             Self::Approve => "approve",
             Self::Reject => "reject",
             Self::Abandon => "abandon",
@@ -68,13 +78,18 @@ impl Command {
 
 /// Whether a command may be given now. The table of the API reference, and its only home.
 fn legal(d: &Deployment, command: Command) -> bool {
-    let forward = !d.intent.is_back();
+    let (forward, held) = (!d.intent.is_back(), d.held.is_some());
     match command {
         Command::Rollback => d.phase.may_go_back(),
         Command::Cancel => matches!(d.phase, Phase::Pending | Phase::Provisioning | Phase::Verifying) && forward,
-        Command::Promote(_) => matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }) && forward,
-        Command::Pause | Command::Resume => d.phase.can_pause() && forward,
-        Command::Weight(_) => matches!(d.phase, Phase::Shifting { .. } | Phase::Baking { .. }) && forward,
+        Command::Promote(_) => {
+            matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }) && forward && !held
+        }
+        Command::Pause => d.phase.can_pause() && forward,
+        // What a drift holds is answered first: where to go on from hangs on it.
+        Command::Resume => d.phase.can_pause() && forward && !held,
+        Command::Weight(_) => matches!(d.phase, Phase::Shifting { .. } | Phase::Baking { .. }) && forward && !held,
+        Command::Adopt | Command::Restore => d.phase.can_pause() && forward && held,
         Command::Approve | Command::Reject => {
             matches!(d.phase, Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. }) && forward
         }
@@ -97,6 +112,8 @@ pub fn allowed(d: &Deployment) -> Vec<&'static str> {
         (Command::Pause, !paused),
         (Command::Resume, paused),
         (Command::Weight(Weight::NONE), true),
+        (Command::Adopt, stays(d, Answer::Adopt).is_empty()),
+        (Command::Restore, stays(d, Answer::Restore).is_empty()),
         (Command::Cancel, true),
     ]
     .into_iter()
@@ -140,9 +157,34 @@ pub fn give(d: &Deployment, command: Command, given: Given) -> Result<Outcome, R
             intent.paused_since = intent.paused_since.or(Some(given.at));
             order(&mut intent, Steer::Weight { weight }, given);
         }
+        Command::Adopt => answer(d, &mut intent, Answer::Adopt, command, given)?,
+        Command::Restore => answer(d, &mut intent, Answer::Restore, command, given)?,
         Command::Approve | Command::Reject => return Err(Refusal::GateNotOpen),
     }
     Ok(Outcome::Changed(Box::new(intent)))
+}
+
+/// What keeps a drift from being answered so.
+fn stays(d: &Deployment, answer: Answer) -> Vec<String> {
+    d.held.as_ref().map_or_else(Vec::new, |held| match answer {
+        Answer::Adopt => held.not_adoptable.clone(),
+        Answer::Restore => drift::not_restorable(held),
+    })
+}
+
+fn answer(d: &Deployment, intent: &mut Intent, answer: Answer, command: Command, given: Given) -> Result<(), Refusal> {
+    let reasons = stays(d, answer);
+    let Some(held) = d.held.as_ref().filter(|_| reasons.is_empty()) else {
+        return Err(Refusal::DriftStays { command: command.name(), reasons });
+    };
+    // An adopted weight is one set by hand: it stays until somebody resumes.
+    let moves_weight = held.differences.iter().any(|difference| difference.edit.field == Field::Weight);
+    if answer == Answer::Adopt && moves_weight {
+        intent.paused_since = intent.paused_since.or(Some(given.at));
+    }
+    let restored = answer == Answer::Restore || d.answer().is_some_and(|before| before.restored);
+    intent.answer = Some(Answered { drift: held.number, answer, restored, given });
+    Ok(())
 }
 
 /// Whether what is asked for is so already.
@@ -153,6 +195,8 @@ fn repeats(d: &Deployment, command: Command) -> bool {
         Command::Abandon => d.intent.abandon.is_some(),
         Command::Pause => legal(d, command) && d.intent.is_paused(),
         Command::Resume => legal(d, command) && !d.intent.is_paused(),
+        Command::Adopt => d.answer().is_some_and(|answered| answered.answer == Answer::Adopt),
+        Command::Restore => d.answer().is_some_and(|answered| answered.answer == Answer::Restore),
         Command::Weight(weight) => legal(d, command) && d.intent.is_paused() && weight_by_hand(d) == Some(weight),
         Command::Promote(_) | Command::Approve | Command::Reject => false,
     }
@@ -190,7 +234,7 @@ mod tests {
         sample::{at, deployment, given, percent},
     };
 
-    const ALL: [Command; 10] = [
+    const ALL: [Command; 12] = [
         Command::Rollback,
         Command::Cancel,
         Command::Promote(PromoteTo::Next),
@@ -198,6 +242,8 @@ mod tests {
         Command::Pause,
         Command::Resume,
         Command::Weight(Weight::ALL),
+        Command::Adopt,
+        Command::Restore,
         Command::Approve,
         Command::Reject,
         Command::Abandon,
@@ -227,6 +273,7 @@ mod tests {
             Ok(Outcome::Unchanged) => '=',
             Err(Refusal::IllegalInPhase { .. }) => '.',
             Err(Refusal::GateNotOpen) => '?',
+            Err(Refusal::DriftStays { .. }) => '!',
         };
         phases().into_iter().map(answer).collect()
     }
@@ -242,6 +289,8 @@ mod tests {
             "pause    xxxxx.......",
             "resume   =====.......",
             "weight   ...xx.......",
+            "adopt    ............",
+            "restore  ............",
             "approve  ..???.......",
             "reject   ..???.......",
             "abandon  xxxxxxxx....",

@@ -1,5 +1,5 @@
 //! When a phase has tried for too long. The clock runs only while the engine is trying to get somewhere: not while baking,
-//! paused, or waiting out a quiet period.
+//! paused, held, or waiting out a quiet period.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{deployment::Deployment, phase::Phase, time};
 /// When the present phase has to have got somewhere; `None` where no deadline runs.
 #[must_use]
 pub fn of(d: &Deployment, now: Timestamp) -> Option<Timestamp> {
-    if d.intent.is_paused() {
+    if d.intent.is_paused() || d.held.is_some() {
         return None;
     }
     let limit = limit(d)?;
@@ -20,7 +20,8 @@ pub fn of(d: &Deployment, now: Timestamp) -> Option<Timestamp> {
         _ => None,
     };
     let began = waits_until.map_or(d.phase_since, |until| d.phase_since.max(until));
-    Some(time::after(time::after(began, paused), limit))
+    let held = Duration::from_millis(d.holds.ms);
+    Some(time::after(time::after(began, paused.saturating_add(held)), limit))
 }
 
 fn limit(d: &Deployment) -> Option<Duration> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     declaration::{Declaration, Strategy},
+    drift::{self, Answer, Held, Holds, RouteDrift},
     health::ShortFor,
     ids::{DeploymentId, Image, RuleRef, Target},
     looks::Absences,
@@ -55,6 +56,14 @@ pub struct Deployment {
     /// When provisioning ended: after it nothing is pinned or created.
     #[serde(default)]
     pub provisioned_at: Option<Timestamp>,
+    /// The least weight that calls of ours may have left on an overlay, while a change of it is under way.
+    #[serde(default)]
+    pub least: Weight,
+    /// The world is not as recorded, and a person has to say what becomes of it.
+    #[serde(default)]
+    pub held: Option<Held>,
+    #[serde(default)]
+    pub holds: Holds,
     pub going_back: Option<GoingBack>,
     /// Why preflight refused.
     pub refusal: Vec<FieldFault>,
@@ -88,6 +97,18 @@ pub struct Intent {
     /// All finished pauses together.
     pub paused_ms: u64,
     pub order: Option<Order>,
+    pub answer: Option<Answered>,
+}
+
+/// What a person said is to become of a drift.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The number of the drift that they saw: it is no answer to another one.
+    pub drift: u64,
+    pub answer: Answer,
+    /// It was to be restored at some time, and calls of that may be under way.
+    pub restored: bool,
+    pub given: Given,
 }
 
 /// Who gave a command, when and why.
@@ -160,6 +181,8 @@ pub struct Seen {
     pub green: Option<Servers>,
     pub short: ShortFor,
     pub absences: Absences,
+    /// One a route, while routes are watched.
+    pub drift: Vec<RouteDrift>,
     /// The last change that the provider did not accept; `None` once one was.
     pub trouble: Option<ProviderTrouble>,
 }
@@ -233,6 +256,7 @@ impl Deployment {
             Phase::Cancelled => Status::Cancelled,
             Phase::Failed => Status::Failed,
             phase if self.intent.is_paused() && phase.can_pause() && !self.intent.is_back() => Status::Paused,
+            phase if self.held.is_some() && phase.may_go_back() && !self.intent.is_back() => Status::Paused,
             Phase::Pending => Status::Pending,
             Phase::Provisioning
             | Phase::Verifying
@@ -256,6 +280,13 @@ impl Deployment {
         }
     }
 
+    /// What is to become of the drift that lasts.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Answered> {
+        let held = self.held.as_ref()?;
+        self.intent.answer.as_ref().filter(|answered| answered.drift == held.number)
+    }
+
     /// The order that the engine has not begun to carry out.
     #[must_use]
     pub fn open_order(&self) -> Option<&Order> {
@@ -267,11 +298,16 @@ impl Deployment {
     pub fn entering(&self, phase: Phase, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.ended_at = phase.is_terminal().then_some(now);
+        drift::let_go(&mut next, now);
+        next.holds.ms = 0;
+        next.least = drift::floor(self).min(phase.wants());
         next.phase = phase;
         next.phase_since = now;
         next.paused_before_ms = self.intent.paused_total_ms(now);
         // Absence counts from here: what was rightly absent before (a group not yet made) proves nothing now.
         next.seen.absences = Absences::default();
+        // So does what was right for the other weight.
+        next.seen.drift = Vec::new();
         next.seen.trouble = None;
         next
     }
@@ -279,7 +315,7 @@ impl Deployment {
     /// The same record on its way back. What was asked for by a person stands in the intent; `trigger` names what else did.
     #[must_use]
     pub fn turning_back(&self, trigger: Trigger, reason: Option<String>, now: Timestamp) -> Self {
-        let shield = self.phase.base_may_be_green();
+        let shield = self.phase.base_may_be_green() || drift::base_is_off_blue(self);
         let given = self.intent.rollback.as_ref().or(self.intent.cancel.as_ref());
         let ends = if self.intent.rollback.is_none() && (self.intent.cancel.is_some() || !self.refusal.is_empty()) {
             BackAs::Cancelled
@@ -298,7 +334,7 @@ impl Deployment {
         next
     }
 
-    /// The record with what a look showed; decides nothing.
+    /// The record with what a look showed, and what is believed of it by now; decides nothing.
     #[must_use]
     pub fn having_seen(mut self, o: &Observation, timing: &Timing, now: Timestamp) -> Self {
         self.seen.at = Some(now);
@@ -315,6 +351,8 @@ impl Deployment {
         }
         self.seen.short = self.seen.short.after(super::health::verdict(&self, o, self.phase.wants()), now);
         self.seen.absences = self.seen.absences.after(&self, o, now);
+        self.seen.drift = drift::after(&self, o, timing, now);
+        drift::believe(&mut self, timing, now);
         self.attention = super::attention::sentence(&self, o, timing, now);
         self
     }

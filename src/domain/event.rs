@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{
     command::{Command, PromoteTo},
     deployment::{Deployment, Given},
+    drift::{Answer, Held},
     orphan::Thing,
     phase::Phase,
     time,
@@ -76,6 +77,7 @@ pub fn between(old: &Deployment, new: &Deployment) -> Vec<Event> {
     if old.phase != new.phase {
         events.extend(phase_changed(old, new));
     }
+    events.extend(drifted(old, new));
     if let Some(back) = &new.going_back
         && back.observed_at.is_some()
         && old.going_back.as_ref().is_none_or(|old| old.observed_at.is_none())
@@ -92,6 +94,26 @@ pub fn between(old: &Deployment, new: &Deployment) -> Vec<Event> {
         events.push(Event::new(kind, message, ENGINE, json!({"attention": new.attention})));
     }
     events
+}
+
+/// A drift that began, changed or is over; on the way back nobody asks any more.
+fn drifted(old: &Deployment, new: &Deployment) -> Option<Event> {
+    let told = |held: &Held| held.differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (kind, message) = match (&old.held, &new.held) {
+        (None, Some(now)) => ("drift.began", format!("held: {}", told(now))),
+        (Some(before), Some(now)) if before.differences != now.differences => ("drift.changed", format!("held: {}", told(now))),
+        (Some(before), None) if new.phase.may_go_back() => {
+            let adopted = old.answer().is_some_and(|answered| answered.answer == Answer::Adopt)
+                && (old.plan != new.plan || old.phase != new.phase);
+            match adopted {
+                true => ("drift.over", format!("the record takes it as it is: {}", told(before))),
+                false => ("drift.over", "the world is as recorded again".to_owned()),
+            }
+        }
+        (Some(_) | None, _) => return None,
+    };
+    let differences = new.held.as_ref().map_or(&[][..], |held| &held.differences);
+    Some(Event::new(kind, message, ENGINE, json!({"drift": differences})))
 }
 
 fn shown(duration: Option<std::time::Duration>) -> String {

@@ -14,7 +14,7 @@ use super::{
 /// It depends on the record alone, not on the hour: a reader who asks twice sees the same.
 #[must_use]
 pub fn next_change_at(d: &Deployment, timing: &Timing) -> Option<Timestamp> {
-    if d.intent.is_paused() || d.intent.is_back() {
+    if d.intent.is_paused() || d.held.is_some() || d.intent.is_back() {
         return None;
     }
     match &d.phase {
@@ -28,7 +28,8 @@ pub fn next_change_at(d: &Deployment, timing: &Timing) -> Option<Timestamp> {
         }
         Phase::Baking { seen_at: Some(seen_at), commit_now: false } => {
             let bake: BakeTime = d.plan.as_ref().map_or(d.strategy.bake_time, |plan| plan.strategy.bake_time);
-            bake.ends(*seen_at)
+            let landed = d.holds.restored_at.map(|at| timing.landed(at));
+            bake.ends(*seen_at).map(|ends| landed.map_or(ends, |landed| ends.max(landed)))
         }
         Phase::Committing { quiet_since: Some(since) } => Some(time::after(*since, timing.quiet())),
         Phase::Committing { quiet_since: None } => Some(time::after(d.phase_since, timing.commit_delay)),

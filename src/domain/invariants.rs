@@ -4,11 +4,12 @@
 use jiff::Timestamp;
 
 use super::{
-    action::{Action, Side},
+    action::{Action, Shape, Side},
     deployment::Deployment,
+    drift::{self, Answer},
     health,
     ids::RuleRef,
-    observation::{Attached, Known, Observation, RouteView},
+    observation::{Attached, Forward, Known, Observation, RouteView},
     phase::Phase,
     time,
     timing::Timing,
@@ -36,6 +37,8 @@ pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing
         Action::CreateGreen => bring_up(d),
         Action::OpenOverlays { .. } => open(d, now),
         Action::SetWeight { routes, weight } => set_weight(d, o, routes, *weight),
+        Action::ReshapeOverlays { shapes } => reshape(d, o, shapes),
+        Action::RestoreBases { .. } => restore_bases(d),
         Action::SetBase { routes, to: Side::Green } => base_to_green(d, o, routes, timing, now),
         Action::SetBase { to: Side::Blue, .. } => way_back(d),
         Action::RaiseShields { .. } => way_back(d),
@@ -80,21 +83,64 @@ fn set_weight(d: &Deployment, o: &Observation, routes: &[(usize, RuleRef)], weig
     let rises = routes.iter().any(|(i, rule)| {
         let seen = o.routes.get(*i).and_then(Known::seen);
         let overlay = seen.and_then(|view| view.overlays.iter().find(|overlay| &overlay.rule == rule));
-        !matches!(overlay.map(|overlay| overlay.forward), Some(super::observation::Forward::Split(now)) if now >= weight)
+        !matches!(overlay.map(|overlay| overlay.forward), Some(Forward::Split(now)) if now >= weight)
     });
     if !rises {
         return Ok(());
     }
     must(weight <= d.phase.wants(), 2, "more than the phase wants")?;
+    must(
+        !drift::suspected(d) || answered(d, Answer::Restore),
+        2,
+        "the world is not as recorded, and nobody said to restore it",
+    )?;
     must(health::verdict(d, o, weight).passed(), 2, "too few healthy green servers")?;
     must(seen_everywhere(o, |_, view| view.shields.is_empty()), 1, "a shield is up, or a route is unknown")?;
     must(o.green_slot.seen().is_some_and(|slot| slot.strangers == 0), 2, "the slot holds others, or is unknown")
+}
+
+fn answered(d: &Deployment, answer: Answer) -> bool {
+    d.answer().is_some_and(|answered| answered.answer == answer)
+}
+
+/// Conditions say which requests a weight is of: a change of them is a rise.
+fn reshape(d: &Deployment, o: &Observation, shapes: &[Shape]) -> Verdict {
+    must(!d.intent.is_back(), 1, "it is to go back")?;
+    must(d.phase.can_pause(), 2, "no overlay is edited here")?;
+    must(d.answer().is_some(), 2, "nobody said what is to become of the drift")?;
+    must(shapes.iter().all(|shape| d.overlays.get(shape.route) == Some(&shape.rule)), 6, "only recorded overlays are edited")?;
+    let planned = |shape: &Shape| {
+        let route = d.plan.as_ref().and_then(|plan| plan.routes.get(shape.route));
+        route.is_some_and(|route| route.form == shape.form) && shape.weight <= d.phase.wants()
+    };
+    let as_it_is = |shape: &Shape| {
+        let view = o.routes.get(shape.route).and_then(Known::seen);
+        view.and_then(|view| view.recorded(&shape.rule)).is_some_and(|overlay| overlay.forward == Forward::Split(shape.weight))
+    };
+    let said = if answered(d, Answer::Restore) { shapes.iter().all(planned) } else { shapes.iter().all(as_it_is) };
+    must(said, 2, "neither what is recorded nor what is there")?;
+    let most = shapes.iter().map(|shape| shape.weight).max().unwrap_or(Weight::NONE);
+    must(health::verdict(d, o, most).passed(), 2, "too few healthy green servers")?;
+    must(seen_everywhere(o, |_, view| view.shields.is_empty()), 1, "a shield is up, or a route is unknown")?;
+    must(
+        most == Weight::NONE || o.green_slot.seen().is_some_and(|slot| slot.strangers == 0),
+        2,
+        "the slot holds others, or is unknown",
+    )
+}
+
+fn restore_bases(d: &Deployment) -> Verdict {
+    must(!d.intent.is_back(), 1, "it is to go back")?;
+    must(d.phase.can_pause() && !d.overlays.is_empty(), 6, "a base is put back between provisioning and the commit only")?;
+    must(answered(d, Answer::Restore), 6, "nobody said to restore it")
 }
 
 fn base_to_green(d: &Deployment, o: &Observation, routes: &[usize], timing: &Timing, now: Timestamp) -> Verdict {
     must(!d.intent.is_back(), 1, "it is to go back")?;
     must(matches!(d.phase, Phase::Committing { .. }), 2, "the base is written in `committing` only")?;
     must(now >= time::after(d.phase_since, timing.commit_delay), 1, "a lane may not know of the commit yet")?;
+    must(!drift::suspected(d), 2, "the world is not as recorded")?;
+    must(d.holds.restored_at.is_none_or(|at| now >= timing.landed(at)), 1, "a base put back may land under the commit")?;
     let covered = |i: &usize| {
         let view = o.routes.get(*i).and_then(Known::seen);
         view.is_some_and(|view| view.overlays.iter().any(|o| Some(&o.rule) == d.overlays.get(*i) && o.forward.is_all_green()))
@@ -117,8 +163,7 @@ fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Tim
                 return Ok(());
             }
             must(seen_everywhere(o, |_, view| view.base.is_all_blue()), 1, "a shield over a base that is not on blue stays")?;
-            let landed = time::after(time::after(d.phase_since, timing.half_quiet()), timing.absence_spread);
-            must(now >= landed, 1, "a late commit may land under the shield")
+            must(now >= timing.landed(d.phase_since), 1, "a late commit may land under the shield")
         }
         Phase::Retiring => must(
             seen_everywhere(o, |_, view| view.base.is_all_green()),

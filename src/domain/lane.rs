@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{action::Action, deployment::Deployment, phase::Phase, timing::Timing};
+use super::{action::Action, deployment::Deployment, drift, phase::Phase, timing::Timing};
 
 /// What may be sent side by side with the intent's commit, judged by a copy of the record that was last held against the
 /// database `confirmed` ago. `None`: commit first.
@@ -16,7 +16,8 @@ use super::{action::Action, deployment::Deployment, phase::Phase, timing::Timing
 #[must_use]
 pub fn at_once(copy: &Deployment, confirmed: Duration, timing: &Timing) -> Option<Action> {
     let let_go = copy.intent.abandon.is_some();
-    let base_on_blue = copy.phase.may_go_back() && !copy.phase.base_may_be_green() && !let_go;
+    let before_commit = copy.phase.may_go_back() && !copy.phase.base_may_be_green() && !let_go;
+    let base_on_blue = before_commit && !drift::base_is_off_blue(copy);
     (base_on_blue && confirmed <= timing.commit_delay / 2).then(|| delete_overlays(copy)).flatten()
 }
 
@@ -29,7 +30,9 @@ pub fn after_commit(committed: &Deployment) -> Vec<Action> {
     let shield = match &committed.phase {
         Phase::Committing { .. } => true,
         Phase::RollingBack { shield, .. } => *shield,
-        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => false,
+        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => {
+            drift::base_is_off_blue(committed)
+        }
         Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => return Vec::new(),
     };
     let accepted = committed.intent.rollback_accepted_at.is_some()
@@ -49,8 +52,10 @@ fn delete_overlays(d: &Deployment) -> Option<Action> {
 mod tests {
     use super::*;
     use crate::domain::{
+        observation::Forward,
         phase::BackAs,
-        sample::{at, deployment, given},
+        sample::{self, at, deployment, given},
+        weight::Weight,
     };
 
     const BAKING: Phase = Phase::Baking { seen_at: None, commit_now: false };
@@ -71,6 +76,19 @@ mod tests {
             assert_eq!(at_once(&deployment(2, phase), Duration::ZERO, &timing), None);
         }
         assert_eq!(at_once(&deployment(2, Phase::Provisioning), Duration::ZERO, &timing), None, "no overlay is recorded");
+    }
+
+    #[test]
+    fn a_base_that_somebody_took_off_blue_is_gone_back_from_under_a_shield() {
+        let mut baking = deployment(1, BAKING);
+        let mut o = sample::observation(&baking, Weight::ALL);
+        sample::route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+        baking = baking.having_seen(&o, &Timing::default(), at(0));
+        assert_eq!(at_once(&baking, Duration::ZERO, &Timing::default()), None);
+        assert_eq!(names(&after_commit(&baking)), ["raise_shields", "delete_rules"]);
+        let back = baking.turning_back(crate::domain::deployment::Trigger::Manual, None, at(1));
+        assert_eq!(back.phase, Phase::RollingBack { shield: true, ends: BackAs::RolledBack });
+        assert_eq!(names(&after_commit(&back)), ["raise_shields", "delete_rules"]);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     deployment::Deployment,
+    drift,
     observation::{Known, Observation, RouteView},
     time,
     timing::Timing,
+    weight::Weight,
 };
 
 /// Looks in a row that agreed.
@@ -53,6 +55,8 @@ pub struct Absences {
     pub shields: Vec<Looks>,
     /// A route: the base is not all-green.
     pub bases_off_green: Vec<Looks>,
+    /// A route: the recorded overlay sends nothing to green, and it was seen to.
+    pub emptied: Vec<Looks>,
     pub green: Looks,
     pub green_targets: Looks,
     pub blue: Looks,
@@ -73,6 +77,7 @@ impl Absences {
             overlays: per_route(&self.overlays, &|i, view| overlay_gone(d, i, view)),
             shields: per_route(&self.shields, &|_, view| view.shields.is_empty()),
             bases_off_green: per_route(&self.bases_off_green, &|_, view| !view.base.is_all_green()),
+            emptied: per_route(&self.emptied, &|i, view| emptied(d, i, view)),
             green: self.green.after(gone(&o.green), now),
             green_targets: self.green_targets.after(o.green_slot.seen().map(|slot| slot.targets == 0), now),
             blue: self.blue.after(gone(&o.blue), now),
@@ -95,6 +100,13 @@ fn overlay_gone(d: &Deployment, route: usize, view: &RouteView) -> bool {
         Some(recorded) if d.phase.may_go_back() => !view.overlays.iter().any(|overlay| &overlay.rule == recorded),
         _ => view.overlays.is_empty(),
     }
+}
+
+/// Only an overlay that has been seen to send something to green can be emptied.
+fn emptied(d: &Deployment, route: usize, view: &RouteView) -> bool {
+    let Some(recorded) = d.overlays.get(route) else { return false };
+    let on_green = drift::is_watched(d) && drift::floor(d) > Weight::NONE;
+    on_green && view.overlays.iter().any(|overlay| &overlay.rule == recorded && overlay.forward.is_all_blue())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod decide;
 pub mod declaration;
 pub mod deployment;
+pub mod drift;
 pub mod event;
 #[cfg(test)]
 mod explore;

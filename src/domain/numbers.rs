@@ -2,7 +2,8 @@
 //! request. Lower numbers are looked at first. Existing rules are never renumbered: that is their owner's act.
 
 use super::{
-    overlap::disjoint,
+    ids::RuleRef,
+    overlap::{Condition, disjoint},
     survey::{OtherRule, RouteSurvey},
 };
 
@@ -33,6 +34,29 @@ pub fn reserve(route: &RouteSurvey, mine: &[u32]) -> Result<Numbers, String> {
             None => format!("no two free rule numbers above the base ({base}): every lower number is in use{advice}"),
         }
     })
+}
+
+/// Whether the rules with the reserved numbers (shield, overlay) may match what a base at `base` matches *now*.
+///
+/// # Errors
+/// A sentence that names what is in the way.
+pub fn still_fits<'a>(
+    (shield, overlay): (u32, u32),
+    base: u32,
+    conditions: &[Condition],
+    mut others: impl Iterator<Item = (&'a RuleRef, u32, Vec<Condition>)>,
+) -> Result<(), String> {
+    if base <= overlay {
+        return Err(format!("with number {base} the base comes before the overlay's {overlay}: put it behind"));
+    }
+    let between = |number: u32| (shield..base).contains(&number);
+    match others.find(|(_, number, theirs)| between(*number) && !disjoint(conditions, theirs)) {
+        Some((rule, number, _)) => Err(format!(
+            "rule {rule} (number {number}) lies between overlay and base and could match the same requests: an overlay like this \
+             base would take them from it"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The free number nearest under `number`: where a shield goes when its own was taken by somebody else. A rule of others
@@ -94,10 +118,7 @@ fn behind_all(route: &RouteSurvey, mine: &[u32]) -> Result<Numbers, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        ids::{ListenerRef, LoadBalancerRef, RuleRef},
-        overlap::Condition,
-    };
+    use crate::domain::ids::{ListenerRef, LoadBalancerRef};
 
     fn host(name: &str) -> Vec<Condition> {
         vec![Condition::Host(vec![name.to_owned()])]
@@ -155,6 +176,20 @@ mod tests {
     fn a_shield_whose_number_was_taken_goes_right_under_the_overlay() {
         assert_eq!(nearest_free_under(99, &[98, 97]), Some(96));
         assert_eq!(nearest_free_under(3, &[1, 2]), None);
+    }
+
+    #[test]
+    fn an_edited_base_is_followed_only_where_its_overlay_takes_no_requests_of_others() {
+        let (near, far) = (RuleRef::new("near"), RuleRef::new("far"));
+        let fits = |base, now: &str| {
+            let others = [(&near, 90, host("shop.example.com")), (&far, 150, host("api.example.com"))];
+            still_fits((49, 50), base, &host(now), others.into_iter())
+        };
+        assert_eq!(fits(100, "web.example.com"), Ok(()));
+        assert!(fits(100, "*.example.com").unwrap_err().contains("rule near (number 90)"));
+        assert_eq!(fits(100, "api.example.com"), Ok(()), "far lies behind the base, as before");
+        assert!(fits(200, "api.example.com").unwrap_err().contains("rule far"), "and now between");
+        assert!(fits(40, "web.example.com").unwrap_err().contains("comes before the overlay"));
     }
 
     #[test]

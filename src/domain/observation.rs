@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ids::{DeploymentId, RuleRef, SlotRef, TargetGroupRef},
+    plan::RoutePlan,
     survey::Survey,
     weight::Weight,
 };
@@ -61,6 +62,82 @@ pub struct RouteView {
     pub in_the_way: Option<String>,
     /// Overlays of ended deployments of this installation (those let go by `abandon` aside).
     pub leftovers: Vec<RuleRef>,
+    /// Where base or recorded overlay are not as the plan has them, weights aside; `None` when they are.
+    pub edited: Option<Box<Edited>>,
+}
+
+/// A route that somebody has edited.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Edited {
+    /// In words for people, and complete: equal words mean equal rules.
+    pub edits: Vec<Edit>,
+    /// The overlay is one of the base as planned; its weights and where it forwards aside.
+    pub overlay_as_planned: bool,
+    /// It is one of the base as that is *now*, which is then no edit of its own.
+    pub overlay_as_base: bool,
+    /// The route's plan were the world taken as it is; or why that cannot be.
+    pub as_seen: Result<RoutePlan, String>,
+}
+
+/// One field of a rule that is not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Edit {
+    pub rule: Layer,
+    pub field: Field,
+    pub recorded: String,
+    pub seen: String,
+}
+
+/// Which rule of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    Base,
+    Overlay,
+}
+
+/// What of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// That it is there at all.
+    Rule,
+    Number,
+    Conditions,
+    /// Logins before the forward, stickiness.
+    Actions,
+    /// Rewrites of host and path.
+    Transforms,
+    /// Where it forwards.
+    Forward,
+    /// Green's share of an overlay.
+    Weight,
+}
+
+impl Layer {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Overlay => "overlay",
+        }
+    }
+}
+
+impl Field {
+    /// As the API writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Number => "number",
+            Self::Conditions => "conditions",
+            Self::Actions => "actions",
+            Self::Transforms => "transforms",
+            Self::Forward => "forward",
+            Self::Weight => "weight",
+        }
+    }
 }
 
 /// A rule of ours.
@@ -94,6 +171,12 @@ impl Forward {
 }
 
 impl RouteView {
+    /// The overlay with this reference, where it stands.
+    #[must_use]
+    pub fn recorded(&self, rule: &RuleRef) -> Option<&RuleView> {
+        self.overlays.iter().find(|overlay| &overlay.rule == rule)
+    }
+
     /// What the topmost of shield, overlay and base sends to green; `None` when it sends traffic elsewhere.
     #[must_use]
     pub fn green_share(&self) -> Option<Weight> {

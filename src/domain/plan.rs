@@ -24,7 +24,7 @@ pub struct Plan {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RoutePlan {
     pub route: RouteRef,
     pub listener: ListenerRef,

@@ -8,11 +8,14 @@ use uuid::Uuid;
 use super::{
     declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage, Strategy},
     deployment::{Deployment, Given, Intent, Seen},
+    drift::Holds,
     ids::{
         DeploymentId, EnvironmentName, GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, ServiceName, SlotRef,
         Target, TargetGroupRef,
     },
-    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
+    observation::{
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, Servers, SlotView,
+    },
     phase::Phase,
     plan::{self, Inputs},
     survey::{BlueSurvey, RouteSurvey, SlotSurvey, Survey},
@@ -121,6 +124,9 @@ pub(crate) fn pending(number: u32, routes: usize, strategy: Strategy) -> Deploym
         plan: None,
         overlays: Vec::new(),
         provisioned_at: None,
+        least: Weight::NONE,
+        held: None,
+        holds: Holds::default(),
         going_back: None,
         refusal: Vec::new(),
         seen: Seen::default(),
@@ -151,6 +157,7 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
             shields: Vec::new(),
             in_the_way: None,
             leftovers: Vec::new(),
+            edited: None,
         })
     };
     let group = || {
@@ -169,6 +176,19 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
         blue_slot: slot(),
         launch_failures: Vec::new(),
         survey: None,
+    }
+}
+
+/// A route of which somebody has edited one rule's conditions. The overlay of an edited base is as it was.
+pub(crate) fn edited(d: &Deployment, route: usize, rule: Layer) -> Edited {
+    let mut now = d.plan.as_ref().expect("it has a plan").routes[route].clone();
+    now.form = serde_json::json!("edited");
+    let edit = Edit { rule, field: Field::Conditions, recorded: "host a".to_owned(), seen: "host b".to_owned() };
+    Edited {
+        edits: vec![edit],
+        overlay_as_planned: rule == Layer::Base,
+        overlay_as_base: false,
+        as_seen: if rule == Layer::Base { Ok(now) } else { Err("the overlay is like no base".to_owned()) },
     }
 }
 

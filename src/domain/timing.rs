@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::time;
+
 /// Times and counts of the protocol; `config` fills them in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -52,5 +56,12 @@ impl Timing {
     #[must_use]
     pub fn half_quiet(&self) -> Duration {
         (self.quiet_period / 2).saturating_add(self.clock_lead)
+    }
+
+    /// From when on all that was signed by `signed_by` has landed or is dead, *and* every look shows it: what lands last is
+    /// not in a read that is stale.
+    #[must_use]
+    pub fn landed(&self, signed_by: Timestamp) -> Timestamp {
+        time::after(time::after(signed_by, self.half_quiet()), self.absence_spread)
     }
 }

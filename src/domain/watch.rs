@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     deployment::Deployment,
-    forecast, health,
+    drift, forecast, health,
     observation::{Attached, GroupView, Known, Observation},
     phase::Phase,
     time,
@@ -24,6 +24,10 @@ const WATCH_SLOWEST: u32 = 3;
 /// `well` and it only waits, a twentieth of the time that it has waited.
 #[must_use]
 pub fn pace(d: &Deployment, well: bool, timing: &Timing, now: Timestamp) -> Duration {
+    // A doubt is settled by looking, and so is an answer that is being carried out.
+    if drift::suspected(d) && (d.held.is_none() || d.answer().is_some()) {
+        return timing.look_every;
+    }
     let lasted = time::between(d.phase_since, now);
     if well && only_waits(&d.phase) {
         (lasted / 20).min(timing.watch_every * WATCH_SLOWEST).max(timing.watch_every)
@@ -35,6 +39,9 @@ pub fn pace(d: &Deployment, well: bool, timing: &Timing, now: Timestamp) -> Dura
 /// How old an answer may be, if a look that others made will do.
 #[must_use]
 pub fn may_share(d: &Deployment, timing: &Timing, now: Timestamp) -> Option<Duration> {
+    if drift::suspected(d) {
+        return None;
+    }
     let wanted = d.intent.is_back() || d.intent.abandon.is_some() || d.open_order().is_some();
     let due = forecast::next_change_at(d, timing).is_some_and(|at| at <= now);
     (only_waits(&d.phase) && !wanted && !due).then(|| pace(d, true, timing, now))
@@ -60,7 +67,11 @@ pub fn all_is_well(d: &Deployment, o: &Observation) -> bool {
             route.seen().is_some_and(|view| {
                 let base_is_right = if committed { view.base.is_all_green() } else { view.base.is_all_blue() };
                 let alone = view.overlays.len() == 1 && view.overlays.iter().all(|overlay| &overlay.rule == rule);
-                base_is_right && alone && view.shields.is_empty() && view.green_share() == Some(d.phase.wants())
+                base_is_right
+                    && alone
+                    && view.edited.is_none()
+                    && view.shields.is_empty()
+                    && view.green_share() == Some(d.phase.wants())
             })
         });
     let stands = |group: &Known<GroupView>| {
@@ -76,7 +87,8 @@ mod tests {
     use super::*;
     use crate::domain::{
         decide::{Decision, decide},
-        sample::{at, deployment, given, observation, percent, route_mut, seen_mut, shield},
+        observation::Layer,
+        sample::{self, at, deployment, given, observation, percent, route_mut, seen_mut, shield},
         weight::Weight,
     };
 
@@ -116,7 +128,7 @@ mod tests {
         let d = baking();
         let well = observation(&d, Weight::ALL);
         assert!(all_is_well(&d, &well));
-        let changes: [fn(&mut Observation); 11] = [
+        let changes: [fn(&mut Observation); 12] = [
             |o| o.routes[1] = Known::Unknown("throttled".to_owned()),
             |o| route_mut(o, 1).overlays.clear(),
             |o| route_mut(o, 0).overlays[0].forward = crate::domain::observation::Forward::Split(percent(50)),
@@ -125,6 +137,7 @@ mod tests {
                 let overlay = route_mut(o, 0).overlays[0].clone();
                 route_mut(o, 0).overlays.push(overlay);
             },
+            |o| route_mut(o, 1).edited = Some(Box::new(sample::edited(&baking(), 1, Layer::Base))),
             |o| o.green = Known::Absent,
             |o| seen_mut(&mut o.green).servers.healthy = 1,
             |o| seen_mut(&mut o.green).attached = Attached::Partly,

@@ -214,7 +214,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         let given = Given { by: String::new(), reason: None, at: Timestamp::now() };
         match command::give(&d, Command::Rollback, given) {
             Ok(_) => Ok(steps::of_rollback(&d)),
-            Err(refusal @ (Refusal::IllegalInPhase { .. } | Refusal::GateNotOpen)) => {
+            Err(refusal @ (Refusal::IllegalInPhase { .. } | Refusal::GateNotOpen | Refusal::DriftStays { .. })) => {
                 Err(Trouble::Refused { refusal, deployment: Box::new(d) })
             }
         }

@@ -15,12 +15,14 @@ use crate::domain::{
     command::{Command, Refusal},
     declaration::Declaration,
     deployment::{Deployment, Given, Intent, Live, Seen, Status},
+    drift::Holds,
     event::Event,
     ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, ServiceName, Target},
     observation::Observation,
     phase::Phase,
     plan::Inputs,
     survey::{FieldFault, Survey},
+    weight::Weight,
 };
 
 /// Why the store could not answer.
@@ -122,6 +124,9 @@ impl NewDeployment {
             plan: None,
             overlays: Vec::new(),
             provisioned_at: None,
+            least: Weight::NONE,
+            held: None,
+            holds: Holds::default(),
             going_back: None,
             refusal: Vec::new(),
             seen: Seen::default(),

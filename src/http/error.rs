@@ -14,7 +14,10 @@ use utoipa::ToSchema;
 
 use super::wire::DeploymentLink;
 use crate::{
-    domain::{command::Refusal, survey::FieldFault},
+    domain::{
+        command::{self, Refusal},
+        survey::FieldFault,
+    },
     engine::{api::Trouble, ports::StoreError},
 };
 
@@ -32,6 +35,7 @@ pub enum Kind {
     DeploymentInProgress,
     IllegalInPhase,
     GateNotOpen,
+    DriftStays,
     NothingToRollBackTo,
     PreconditionFailed,
     RequestTimeout,
@@ -52,7 +56,7 @@ pub struct About {
 }
 
 impl Kind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ValidationFailed,
         Self::MalformedBody,
         Self::UnsupportedMediaType,
@@ -64,6 +68,7 @@ impl Kind {
         Self::DeploymentInProgress,
         Self::IllegalInPhase,
         Self::GateNotOpen,
+        Self::DriftStays,
         Self::NothingToRollBackTo,
         Self::PreconditionFailed,
         Self::RequestTimeout,
@@ -140,6 +145,14 @@ impl Kind {
                 "gate-not-open",
                 "No gate waits for an answer",
                 "`approve` and `reject` answer a gate that waits for a person; none does now.",
+            ),
+            Self::DriftStays => (
+                StatusCode::CONFLICT,
+                "drift-stays",
+                "This drift cannot be answered so",
+                "Somebody changed a rule outside Cutover, in a way that `adopt` cannot put on record or `restore` cannot undo: `detail` \
+                 says why. Nothing was changed. The other answer may be open (`allowed_actions`); else put the rule back by hand, \
+                 and the deployment goes on by itself, or roll back.",
             ),
             Self::NothingToRollBackTo => (
                 StatusCode::CONFLICT,
@@ -291,6 +304,16 @@ impl From<Trouble> for Problem {
                     ..Extras::default()
                 };
                 Self { extras: Box::new(extras), ..Self::new(Kind::GateNotOpen, "no gate waits for an answer now") }
+            }
+            Trouble::Refused { refusal: Refusal::DriftStays { command, reasons }, deployment } => {
+                let detail = format!("this drift cannot be answered with {command}: {}", reasons.join("; "));
+                let extras = Extras {
+                    deployment: Some(DeploymentLink::of(&deployment)),
+                    phase: Some(deployment.phase.name()),
+                    allowed_actions: Some(command::allowed(&deployment)),
+                    ..Extras::default()
+                };
+                Self { extras: Box::new(extras), ..Self::new(Kind::DriftStays, detail) }
             }
             Trouble::NothingToRollBackTo => {
                 Self::new(Kind::NothingToRollBackTo, "no deployment runs and none was rolled back in the last 10 minutes")

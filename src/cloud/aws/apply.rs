@@ -30,6 +30,8 @@ impl AwsCloud {
             Action::DeleteRules { .. } => Ok(()),
             Action::OpenOverlays { routes } => rules.open_overlays(plan, routes).await,
             Action::SetWeight { routes, weight } => rules.set_weight(plan, routes, *weight).await,
+            Action::ReshapeOverlays { shapes } => rules.reshape_overlays(plan, shapes).await,
+            Action::RestoreBases { routes } => rules.restore_bases(plan, routes).await,
             Action::SetBase { routes, to } => rules.set_base(plan, routes, *to).await,
             Action::RaiseShields { routes } => rules.raise_shields(plan, routes).await,
             Action::PinBlue => groups.pin(blue(plan, action)?).await,

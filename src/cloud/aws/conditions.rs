@@ -145,6 +145,35 @@ impl ConditionForm {
         .build()
     }
 
+    /// In words that tell all of it; the order of values means nothing.
+    pub(super) fn told(&self) -> String {
+        let alternatives = |values: &[String]| {
+            let mut values: Vec<_> = values.iter().map(|value| quoted(value)).collect();
+            values.sort();
+            values.join(" or ")
+        };
+        let mut told = self.on.name().to_owned();
+        if let Some(header) = &self.header {
+            told = format!("{told} {}", quoted(header));
+        }
+        if !self.values.is_empty() {
+            told = format!("{told} {}", alternatives(&self.values));
+        }
+        if !self.regex.is_empty() {
+            told = format!("{told} matching {}", alternatives(&self.regex));
+        }
+        let query = |(key, value): &(Option<String>, Option<String>)| {
+            let [key, value] = [key, value].map(|text| quoted(text.as_deref().unwrap_or_default()));
+            format!("{key}={value}")
+        };
+        let mut queries: Vec<_> = self.queries.iter().map(query).collect();
+        queries.sort();
+        if !queries.is_empty() {
+            told = format!("{told} {}", queries.join(" or "));
+        }
+        told
+    }
+
     fn overlap(&self) -> Condition {
         let proved_by_values = self.regex.is_empty() && !self.values.is_empty();
         match self.on {
@@ -155,6 +184,12 @@ impl ConditionForm {
             on => Condition::Opaque(on.name().to_owned()),
         }
     }
+}
+
+/// As it is where it reads well, else in quotes: no value can be taken for a part of the sentence.
+fn quoted(value: &str) -> String {
+    let plain = !value.is_empty() && value.chars().all(|c| c.is_alphanumeric() || ".-_*?/:@%+^$\\[]()|&".contains(c));
+    if plain { value.to_owned() } else { format!("{value:?}") }
 }
 
 /// Conditions as the overlap proof reads them; of a kind that is not known, nothing can be proved.
@@ -208,6 +243,17 @@ impl TransformForm {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let rules = rules.unwrap_or_default().iter().map(|rule| (text(rule.regex()), text(rule.replace())));
         Ok(Self { rewrite, rules: rules.collect() })
+    }
+
+    /// In words that tell all of it.
+    pub(super) fn told(&self) -> String {
+        let what = match self.rewrite {
+            Rewritten::Host => "host",
+            Rewritten::Url => "url",
+        };
+        let rules: Vec<_> =
+            self.rules.iter().map(|(regex, replace)| format!("{} to {}", quoted(regex), quoted(replace))).collect();
+        format!("{what} rewritten {}", rules.join(", "))
     }
 
     pub(super) fn write(&self) -> RuleTransform {

@@ -105,6 +105,15 @@ impl Form {
         self.forwarding(weights, self.split_stickiness.or(self.stickiness()))
     }
 
+    /// What it does before and while it forwards, in words that tell all of it.
+    pub(super) fn told(&self, stickiness: Option<Stickiness>) -> String {
+        let mut actions: Vec<_> = self.actions.iter().collect();
+        // AWS counts an order even where it was sent none: only the sequence means something.
+        actions.sort_by_key(|action| action.order());
+        let told: Vec<_> = actions.into_iter().map(|action| action.told(stickiness)).collect();
+        if told.is_empty() { "no forward".to_owned() } else { told.join(", then ") }
+    }
+
     fn forwarding(&self, weights: &[(&TargetGroupRef, i32)], stickiness: Option<Stickiness>) -> Vec<Action> {
         self.actions.iter().map(|action| action.write(weights, stickiness)).collect()
     }
@@ -189,6 +198,31 @@ impl ActionForm {
             jwks: config.jwks_endpoint().unwrap_or_default().to_owned(),
             issuer: config.issuer().unwrap_or_default().to_owned(),
             claims: claims.collect(),
+        }
+    }
+
+    fn order(&self) -> Option<i32> {
+        match self {
+            Self::Forward { order, .. } | Self::Cognito { order, .. } | Self::Jwt { order, .. } => *order,
+        }
+    }
+
+    fn told(&self, stickiness: Option<Stickiness>) -> String {
+        match self {
+            Self::Forward { .. } => match stickiness.filter(|stickiness| stickiness.enabled) {
+                Some(Stickiness { seconds: Some(seconds), .. }) => format!("forward, sticky for {seconds} s"),
+                Some(Stickiness { seconds: None, .. }) => "forward, sticky".to_owned(),
+                None => "forward".to_owned(),
+            },
+            Self::Cognito { .. } | Self::Jwt { .. } => {
+                let mut settings = serde_json::to_value(self).unwrap_or_default();
+                let kind = settings.as_object_mut().and_then(|settings| {
+                    settings.remove("order");
+                    settings.retain(|_, value| !value.is_null());
+                    settings.remove("type")
+                });
+                format!("{} {settings}", kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or("log in"))
+            }
         }
     }
 

@@ -10,6 +10,9 @@ mod calls;
 mod client;
 mod clock;
 mod conditions;
+mod edits;
+#[cfg(test)]
+mod edits_tests;
 mod fault;
 mod fence;
 mod form;

@@ -12,6 +12,7 @@ use super::{
     AwsCloud, arn,
     budget::Lane,
     client::Clients,
+    edits,
     groups::{self, SeenGroup, Targets},
     looks::When,
     operation::Operation,
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     domain::{
         deployment::Deployment,
+        drift,
         ids::{GroupName, ListenerRef, LoadBalancerRef, SlotRef},
         observation::{Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
         phase::Phase,
@@ -261,6 +263,7 @@ fn route_view(
         shields: Vec::new(),
         in_the_way: None,
         leftovers: Vec::new(),
+        edited: None,
     };
     for rule in rules.iter() {
         let Some(number) = rule.number else { continue };
@@ -279,6 +282,11 @@ fn route_view(
             }
             Some(Role::Overlay) | None => {}
         }
+    }
+    let overlay = d.overlays.get(i).and_then(|recorded| rules.iter().find(|rule| &rule.rule == recorded));
+    if drift::is_watched(d) {
+        seen.edited =
+            edits::of_route(route, base.map(|rule| (rule, forward(rule))), overlay.map(|rule| (rule, forward(rule))), rules);
     }
     Known::Seen(seen)
 }

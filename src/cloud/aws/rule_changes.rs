@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use aws_sdk_elasticloadbalancingv2::types::Action as RuleAction;
+use aws_sdk_elasticloadbalancingv2::types::{Action as RuleAction, RuleCondition, RuleTransform};
 use futures::future::join_all;
 
 use super::{
     AwsCloud,
     client::Clients,
-    conditions::ConditionForm,
+    conditions::{ConditionForm, TransformForm},
     fault,
     form::{Form, some},
     names,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        action::Side,
+        action::{Shape, Side},
         deployment::Deployment,
         ids::{RuleRef, TargetGroupRef},
         numbers,
@@ -65,6 +65,30 @@ impl RuleChanges<'_> {
         let calls = routes.iter().map(|(i, rule)| async move {
             let route = planned(plan, *i)?;
             self.modify(rule, split(&form(route)?, plan, route, weight)?).await
+        });
+        fault::worst(join_all(calls).await)
+    }
+
+    /// Conditions, actions and weights of recorded overlays, by one call each.
+    pub(super) async fn reshape_overlays(self, plan: &Plan, shapes: &[Shape]) -> Result<(), Fault> {
+        let calls = shapes.iter().map(|shape| async move {
+            let planned = planned(plan, shape.route)?;
+            let form = form(&RoutePlan { form: shape.form.clone(), ..planned.clone() })?;
+            self.rewrite(&shape.rule, conditions(planned, &form), split(&form, plan, planned, shape.weight)?, &form).await
+        });
+        fault::worst(join_all(calls).await)
+    }
+
+    /// Bases as the plan has them, on blue; a default action has nothing but its actions.
+    pub(super) async fn restore_bases(self, plan: &Plan, routes: &[usize]) -> Result<(), Fault> {
+        let calls = routes.iter().map(|i| async move {
+            let route = planned(plan, *i)?;
+            if route.base_number.is_none() {
+                return self.set_one_base(plan, route, Side::Blue).await;
+            }
+            let form = form(route)?;
+            let base = RuleRef::new(route.route.as_str());
+            self.rewrite(&base, conditions(route, &form), form.to_one(target_group(plan, route, Side::Blue)?), &form).await
         });
         fault::worst(join_all(calls).await)
     }
@@ -136,11 +160,8 @@ impl RuleChanges<'_> {
         actions: Vec<RuleAction>,
     ) -> Result<Created, Fault> {
         const OPERATION: Operation = Operation::CreateRule;
-        let conditions = match route.base_number {
-            Some(_) => form.conditions.iter().map(ConditionForm::write).collect(),
-            None => vec![ConditionForm::everything().write()],
-        };
-        let transforms = some(form.transforms.iter().map(super::conditions::TransformForm::write).collect());
+        let conditions = conditions(route, form);
+        let transforms = transforms(form);
         let (tags, mark) = names::rule_tags(&self.cloud.installation, self.d, &route.route, role);
         let call = |fence| {
             let call = self.clients.elb.create_rule().listener_arn(route.listener.as_str()).priority(signed(number));
@@ -164,6 +185,24 @@ impl RuleChanges<'_> {
         let call = |fence| {
             let call = self.clients.elb.modify_rule().rule_arn(rule.as_str()).set_actions(Some(actions));
             call.customize().interceptor(fence).send()
+        };
+        self.clients.change(Operation::ModifyRule, self.deadline, call).await.map(|_| ())
+    }
+
+    /// All of a rule but its number. Transforms that are to be none have to be reset: an empty list changes nothing.
+    async fn rewrite(
+        self,
+        rule: &RuleRef,
+        conditions: Vec<RuleCondition>,
+        actions: Vec<RuleAction>,
+        form: &Form,
+    ) -> Result<(), Fault> {
+        let transforms = transforms(form);
+        let reset = transforms.is_none().then_some(true);
+        let call = |fence| {
+            let call = self.clients.elb.modify_rule().rule_arn(rule.as_str());
+            let call = call.set_conditions(Some(conditions)).set_actions(Some(actions));
+            call.set_transforms(transforms).set_reset_transforms(reset).customize().interceptor(fence).send()
         };
         self.clients.change(Operation::ModifyRule, self.deadline, call).await.map(|_| ())
     }
@@ -222,6 +261,18 @@ fn form(route: &RoutePlan) -> Result<Form, Fault> {
     serde_json::from_value(route.form.clone()).map_err(|error| {
         fault::rejected(Operation::CreateRule.name(), format!("the plan's copy of {} cannot be read: {error}", route.route))
     })
+}
+
+/// What a rule above the base has to match.
+fn conditions(route: &RoutePlan, form: &Form) -> Vec<RuleCondition> {
+    match route.base_number {
+        Some(_) => form.conditions.iter().map(ConditionForm::write).collect(),
+        None => vec![ConditionForm::everything().write()],
+    }
+}
+
+fn transforms(form: &Form) -> Option<Vec<RuleTransform>> {
+    some(form.transforms.iter().map(TransformForm::write).collect())
 }
 
 fn split(form: &Form, plan: &Plan, route: &RoutePlan, weight: Weight) -> Result<Vec<RuleAction>, Fault> {

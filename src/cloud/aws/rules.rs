@@ -46,7 +46,7 @@ pub(super) struct SeenRule {
 }
 
 impl SeenRule {
-    fn read(raw: Rule) -> Option<Self> {
+    pub(super) fn read(raw: Rule) -> Option<Self> {
         let number = match raw.priority()? {
             "default" => None,
             number => Some(number.parse().ok()?),

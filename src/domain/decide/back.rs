@@ -11,11 +11,11 @@ use super::{
 use crate::domain::{
     action::{Action, Side},
     deployment::Deployment,
-    observation::{Known, Observation},
+    observation::{Forward, Known, Observation},
     phase::{BackAs, Phase},
     plan::Plan,
-    time,
     timing::Timing,
+    weight::Weight,
 };
 
 pub(super) fn rolling_back(
@@ -58,15 +58,11 @@ pub(super) fn rolling_back(
     }
 }
 
-/// From when on no pin and no creation of ours can land any more: only then is it sure that nothing is left behind.
+/// From when on no pin, no creation and no base put back of ours can land any more: only then is it sure that nothing is
+/// left behind, and that nothing is written over what its owner does next.
 fn all_landed(d: &Deployment, timing: &Timing) -> Timestamp {
-    landed(d.provisioned_at.unwrap_or(d.phase_since), timing)
-}
-
-/// From when on all that was signed by `signed_by` has landed or is dead, *and* every look shows it: what lands last is not
-/// in a read that is stale.
-fn landed(signed_by: Timestamp, timing: &Timing) -> Timestamp {
-    time::after(time::after(signed_by, timing.half_quiet()), timing.absence_spread)
+    let provisioned = d.provisioned_at.unwrap_or(d.phase_since);
+    timing.landed(d.holds.restored_at.map_or(provisioned, |restored| restored.max(provisioned)))
 }
 
 /// Whatever still sends traffic to green: shields go up first where the base may be green, then overlays down, then bases back.
@@ -91,7 +87,7 @@ fn traffic(d: &Deployment, o: &Observation, shield: bool) -> Option<Action> {
         rules.extend(d.overlays.iter().filter(|rule| !rules.contains(rule)).cloned().collect::<Vec<_>>());
         return Some(Action::DeleteRules { rules });
     }
-    let bases = routes_where(o, |_, view| view.base.is_all_green());
+    let bases = routes_where(o, |_, view| matches!(view.base, Forward::Split(weight) if weight > Weight::NONE));
     (!bases.is_empty()).then_some(Action::SetBase { routes: bases, to: Side::Blue })
 }
 
@@ -111,7 +107,7 @@ fn lower_shields(
     if !shield && rules.is_empty() {
         return None;
     }
-    let safe = landed(d.phase_since, timing);
+    let safe = timing.landed(d.phase_since);
     if now < safe {
         return Some(Decision::Wait { until: Some(safe) });
     }

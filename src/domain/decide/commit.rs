@@ -6,6 +6,7 @@ use super::{Decision, all_routes, routes_where};
 use crate::domain::{
     action::{Action, Side},
     deployment::Deployment,
+    drift,
     observation::{Attached, GroupView, Known, Observation},
     phase::Phase,
     plan::Plan,
@@ -20,6 +21,10 @@ pub(super) fn committing(
     now: Timestamp,
     quiet_since: Option<Timestamp>,
 ) -> Decision {
+    // A base that somebody edited is not written over, nor the overlay taken from above it.
+    if drift::suspected(d) {
+        return Decision::WAIT;
+    }
     if let Some(since) = quiet_since {
         let over = time::after(since, timing.quiet());
         // The overlay must still stand and the base still be green at the very look that ends the quiet period.

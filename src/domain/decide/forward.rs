@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 
-use super::{Decision, all_routes, start::pinned};
+use super::{Decision, all_routes, drifted::drifted, start::pinned};
 use crate::domain::{
     action::Action,
     deadline,
     deployment::{Deployment, Order, Steer, Trigger},
+    drift::{self, Weighed},
     health::{self, Verdict},
-    observation::{Attached, Forward, Observation, RouteView},
+    ids::RuleRef,
+    observation::{Attached, Forward, Observation},
     phase::Phase,
     plan::Plan,
     time,
@@ -21,6 +23,9 @@ pub(super) fn verifying(d: &Deployment, o: &Observation, timing: &Timing, now: T
     if let Some(back) = no_longer(d, o, timing, now) {
         return back;
     }
+    if let Some(decision) = drifted(d, plan, o, timing, now) {
+        return decision;
+    }
     if let Some(order) = d.open_order() {
         let to = match order.to {
             Steer::Full => shift(plan.strategy.stages.len() - 1, plan, true),
@@ -28,7 +33,7 @@ pub(super) fn verifying(d: &Deployment, o: &Observation, timing: &Timing, now: T
         };
         return obey(d, order, to, now);
     }
-    if let Some(decision) = bring_about(d, o, Weight::NONE, None, now) {
+    if let Some(decision) = bring_about(d, o, timing, now) {
         return decision;
     }
     if d.intent.is_paused() || all_routes(o).is_none() {
@@ -44,10 +49,13 @@ pub(super) fn shifting(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
     if let Some(back) = no_longer(d, o, timing, now) {
         return back;
     }
+    if let Some(decision) = drifted(d, plan, o, timing, now) {
+        return decision;
+    }
     if let Some(order) = d.open_order() {
         return obey(d, order, steered(plan, order.to, *stage, *weight), now);
     }
-    if let Some(decision) = bring_about(d, o, *weight, *seen_at, now) {
+    if let Some(decision) = bring_about(d, o, timing, now) {
         return decision;
     }
     let Some(seen_at) = seen_at else {
@@ -82,6 +90,9 @@ pub(super) fn baking(
     if let Some(back) = no_longer(d, o, timing, now) {
         return back;
     }
+    if let Some(decision) = drifted(d, plan, o, timing, now) {
+        return decision;
+    }
     if let Some(order) = d.open_order() {
         let to = match order.to {
             Steer::Next | Steer::Full => Phase::Baking { seen_at, commit_now: true },
@@ -93,7 +104,7 @@ pub(super) fn baking(
         };
         return obey(d, order, to, now);
     }
-    if let Some(decision) = bring_about(d, o, Weight::ALL, seen_at, now) {
+    if let Some(decision) = bring_about(d, o, timing, now) {
         return decision;
     }
     let Some(seen) = seen_at else {
@@ -106,12 +117,10 @@ pub(super) fn baking(
     if !commit_now && ends.is_none_or(|ends| now < ends) {
         return Decision::Wait { until: ends };
     }
-    // The live base is held against the record before it is ever written.
-    let base_as_recorded = all_routes(o).is_some_and(|routes| routes.iter().all(|view| view.base.is_all_blue()));
-    if base_as_recorded {
-        advance_if_well(d, o, Weight::ALL, now, Phase::Committing { quiet_since: None })
-    } else {
-        Decision::WAIT
+    // A base that was put back for somebody may be put back again by a call that is late: not under a commit.
+    match d.holds.restored_at.map(|at| timing.landed(at)) {
+        Some(landed) if now < landed => Decision::Wait { until: Some(landed) },
+        _ => advance_if_well(d, o, Weight::ALL, now, Phase::Committing { quiet_since: None }),
     }
 }
 
@@ -132,46 +141,45 @@ fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -
 }
 
 /// Sends the wanted weight where it is not seen: downward at once and anywhere, upward only into a world that was seen whole.
-fn bring_about(
-    d: &Deployment,
-    o: &Observation,
-    weight: Weight,
-    seen_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<Decision> {
-    let recorded = |i: usize, view: &RouteView| -> Option<Forward> {
-        let rule = d.overlays.get(i)?;
-        view.overlays.iter().find(|overlay| &overlay.rule == rule).map(|overlay| overlay.forward)
-    };
-    let pick = |wrong: &dyn Fn(Forward) -> bool| -> Vec<_> {
-        super::routes_where(o, |i, view| recorded(i, view).is_some_and(wrong))
-            .into_iter()
-            .filter_map(|i| d.overlays.get(i).map(|rule| (i, rule.clone())))
-            .collect()
-    };
-    let above = pick(&|forward| matches!(forward, Forward::Split(seen) if seen > weight));
-    if !above.is_empty() {
-        return Some(Decision::Act(Action::SetWeight { routes: above, weight }));
+fn bring_about(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    if let Some(action) = lower(d, o, timing, now) {
+        return Some(Decision::Act(action));
     }
-    let below = pick(&|forward| matches!(forward, Forward::Split(seen) if seen < weight));
-    let elsewhere = pick(&|forward| forward == Forward::Elsewhere);
-    if below.is_empty() && elsewhere.is_empty() {
+    let below = overlays_where(d, o, |_, seen| drift::weighed(d, seen, timing, now) == Weighed::TooLittle);
+    if below.is_empty() {
         return None;
     }
     // Blue may have grown since green was made: what is to take its traffic has to be as large first.
     if let Some(size) = health::outgrown_to(d, o) {
         return Some(Decision::Act(Action::GrowGreen { size }));
     }
-    if seen_at.is_some() || !elsewhere.is_empty() || !may_rise(d, o, weight) {
-        // Seen once and lower now: somebody's doing, and never "repaired" toward green.
+    let weight = d.phase.wants();
+    if !may_rise(d, o, weight) {
         return Some(Decision::Wait { until: deadline::of(d, now) });
     }
     Some(Decision::Act(Action::SetWeight { routes: below, weight }))
 }
 
+/// Takes back what a late call of ours may have given to green; routes that somebody edited are left alone.
+pub(super) fn lower(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Action> {
+    let edited = |i: usize| d.seen.drift.get(i).is_some_and(|route| !route.edits.is_empty());
+    let above = overlays_where(d, o, |i, seen| !edited(i) && drift::weighed(d, seen, timing, now) == Weighed::TooMuch);
+    (!above.is_empty()).then(|| Action::SetWeight { routes: above, weight: d.phase.wants() })
+}
+
+/// The recorded overlays that were seen with such a weight.
+pub(super) fn overlays_where(d: &Deployment, o: &Observation, such: impl Fn(usize, Weight) -> bool) -> Vec<(usize, RuleRef)> {
+    let seen = d.overlays.iter().zip(&o.routes).enumerate();
+    let such = seen.filter(|(i, (rule, route))| {
+        let overlay = route.seen().and_then(|view| view.overlays.iter().find(|overlay| &overlay.rule == *rule));
+        matches!(overlay.map(|overlay| overlay.forward), Some(Forward::Split(weight)) if such(*i, weight))
+    });
+    such.map(|(i, (rule, _))| (i, rule.clone())).collect()
+}
+
 /// Whether green may be given more: every route known with its recorded overlay, the slot holding our group alone, blue
 /// pinned, enough healthy servers.
-fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
+pub(super) fn may_rise(d: &Deployment, o: &Observation, weight: Weight) -> bool {
     let whole = all_routes(o).is_some_and(|routes| {
         routes.len() == d.overlays.len()
             && routes.iter().zip(&d.overlays).all(|(view, rule)| view.overlays.iter().any(|overlay| &overlay.rule == rule))

@@ -9,6 +9,9 @@
 
 mod back;
 mod commit;
+#[cfg(test)]
+mod drift_tests;
+mod drifted;
 mod forward;
 mod start;
 #[cfg(test)]
@@ -85,8 +88,8 @@ fn or_pin(d: &Deployment, o: &Observation, decision: Decision) -> Decision {
     }
 }
 
-/// What somebody did outside that is to be taken for a rollback: a shield raised, a recorded overlay deleted, a committed
-/// base moved back.
+/// What somebody did outside that is to be taken for a rollback: a shield raised, a recorded overlay deleted or set to all
+/// blue, a committed base moved back.
 fn outside(d: &Deployment, o: &Observation, timing: &Timing) -> Option<String> {
     let routes = d.plan.as_ref().map(|plan| plan.routes.as_slice()).unwrap_or_default();
     let named = |i: usize| routes.get(i).map_or("?", |route| route.route.as_str());
@@ -101,6 +104,9 @@ fn outside(d: &Deployment, o: &Observation, timing: &Timing) -> Option<String> {
         && let Some(i) = absences.overlays.iter().position(|looks| looks.believed(timing))
     {
         return Some(format!("the overlay on {} was deleted outside Cutover", named(i)));
+    }
+    if let Some(i) = absences.emptied.iter().position(|looks| looks.believed(timing)) {
+        return Some(format!("the overlay on {} was set to send everything to blue outside Cutover", named(i)));
     }
     if matches!(d.phase, Phase::Committing { quiet_since: Some(_) })
         && let Some(i) = absences.bases_off_green.iter().position(|looks| looks.believed(timing))

@@ -170,7 +170,8 @@ fn the_base_is_never_written_without_an_all_green_overlay_above_it() {
     let d = deployment(1, COMMITTING);
     let mut o = observation(&d, percent(50));
     assert_eq!(action(decided(&d, &o, at(60))), None, "a late weight has landed");
-    let called = d.clone().having_seen(&o, &Timing::default(), at(60)).attention;
+    let looked = |d: Deployment, second| d.having_seen(&o, &Timing::default(), at(second));
+    let called = looked(looked(looked(d.clone(), 60), 61), 62).attention;
     assert!(called.is_some_and(|sentence| sentence.contains("roll back")), "a person is called");
     route_mut(&mut o, 0).overlays.clear();
     assert_eq!(action(decided(&d, &o, at(60))), None);

@@ -8,12 +8,14 @@ use jiff::Timestamp;
 
 use super::mind::timing;
 use crate::domain::{
-    deployment::{Deployment, Seen},
+    deployment::{Answered, Deployment, Given, Seen},
+    drift::{Holds, RouteDrift},
     health::ShortFor,
     looks::{Absences, Looks},
     phase::Phase,
     sample,
     time::BakeTime,
+    weight::Weight,
 };
 
 /// Half a quiet period is two units: what was signed lives for less than that.
@@ -42,6 +44,7 @@ pub fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
     maybe(&mut d.ended_at);
     maybe(&mut d.not_before);
     maybe(&mut d.provisioned_at);
+    maybe(&mut d.holds.restored_at);
     match &mut d.phase {
         Phase::Shifting { seen_at, .. } | Phase::Baking { seen_at, .. } => maybe(seen_at),
         Phase::Committing { quiet_since } => maybe(quiet_since),
@@ -50,6 +53,7 @@ pub fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
     maybe(&mut d.seen.short.last);
     let absences = &mut d.seen.absences;
     let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
+    let routes = routes.chain(&mut absences.emptied).chain(d.seen.drift.iter_mut().map(|route| &mut route.looks));
     let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
     for looks in routes.chain(groups) {
         maybe(&mut looks.first);
@@ -102,6 +106,7 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
         order
     });
     d.order_seen = 0;
+    drift(&mut d, landed_max);
     if let Some(back) = &mut d.going_back {
         back.requested_at = now();
         back.reason = None;
@@ -114,8 +119,41 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
         _ => ShortFor::default(),
     };
     let seen = d.seen.clone();
-    d.seen = Seen { short, absences: absences(&d.phase, &seen.absences, spread), ..Seen::default() };
+    d.seen = Seen {
+        short,
+        absences: absences(&d.phase, &seen.absences, spread),
+        drift: drifting(seen.drift, spread),
+        ..Seen::default()
+    };
     d
+}
+
+/// Which drift of how many it is makes no difference, only whether it was answered; nor how long the last ones took.
+fn drift(d: &mut Deployment, landed_max: u32) {
+    d.intent.answer = d.answer().cloned().map(|answered| Answered {
+        drift: 1,
+        given: Given { at: now(), ..answered.given.clone() },
+        ..answered
+    });
+    if let Some(held) = &mut d.held {
+        (held.number, held.since) = (1, now());
+    }
+    let before_commit = d.phase.may_go_back() && !d.phase.base_may_be_green();
+    let reads_restored = before_commit || matches!(d.phase, Phase::RollingBack { .. });
+    let restored_at = d.holds.restored_at.filter(|_| reads_restored).map(|at| ago(age(at, landed_max)));
+    d.holds = Holds { count: u64::from(d.held.is_some()), ms: 0, restored_at };
+    if matches!(d.phase, Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. }) {
+        return;
+    }
+    d.least = Weight::NONE;
+}
+
+/// Routes of which nothing is suspected are all the same.
+fn drifting(mut all: Vec<RouteDrift>, spread: u8) -> Vec<RouteDrift> {
+    for route in &mut all {
+        route.looks = canonical_looks(route.looks, spread);
+    }
+    if all.iter().all(|route| *route == RouteDrift::default()) { Vec::new() } else { all }
 }
 
 fn short(short: ShortFor) -> ShortFor {
@@ -134,11 +172,13 @@ fn absences(phase: &Phase, all: &Absences, spread: u8) -> Absences {
     };
     let if_read = |read: bool, looks: &[Looks]| if read { each(looks) } else { Vec::new() };
     let one = |read: bool, looks: Looks| if read { canonical_looks(looks, spread) } else { Looks::default() };
+    let forward = phase.may_go_back() && !matches!(phase, Phase::Pending | Phase::Provisioning);
     let overlays_read = !phase.is_terminal() && !matches!(phase, Phase::Pending | Phase::Provisioning);
     Absences {
         overlays: if_read(overlays_read, &all.overlays),
         shields: if_read(shields, &all.shields),
         bases_off_green: if_read(bases, &all.bases_off_green),
+        emptied: if_read(forward, &all.emptied),
         green: one(going, all.green),
         green_targets: one(going, all.green_targets),
         blue: one(leaving || going, all.blue),

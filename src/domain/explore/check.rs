@@ -4,7 +4,7 @@ use super::{
     mind::{Facts, Mind},
     size::{Size, Step},
     state::State,
-    world::{Call, Scene},
+    world::{Call, ELSEWHERE, Scene},
 };
 use crate::domain::phase::Phase;
 
@@ -27,14 +27,17 @@ pub fn state(mind: &Mind, size: &Size, s: &State) -> Result<(), String> {
     ended(facts, size, s)
 }
 
-fn to_green(facts: &Facts, share: u16) -> u16 {
+pub fn to_green(facts: &Facts, share: u16) -> u16 {
+    if share == ELSEWHERE {
+        return 0;
+    }
     if facts.green_slot == 1 { share } else { 1000 - share }
 }
 
 /// Wherever a route sends traffic (or some node of it still does), servers are in service.
 fn serves(size: &Size, scene: &Scene) -> Result<(), String> {
     for (i, route) in scene.routes[..size.routes].iter().enumerate() {
-        for share in [Some(route.share()), route.lag].into_iter().flatten() {
+        for share in [Some(route.share()), route.lag].into_iter().flatten().filter(|share| *share != ELSEWHERE) {
             for (slot, weight) in [(0, 1000 - share), (1, share)] {
                 let served = scene.groups.iter().any(|group| group.alive && !group.deleting && group.slot == Some(slot));
                 if weight > 0 && !served {
@@ -121,14 +124,20 @@ pub fn step(mind: &Mind, size: &Size, from: &State, step: Step, to: &State) -> R
     // A lane's deletion (or a person's) that is not answered yet may meet the base's write: the blip goes back to what was
     // there a moment before, and once it is answered `state` allows none.
     let others_delete = size.lane || size.hand > 0;
-    if rises && !by_weight(mind, from, step) && !(others_delete && by_base(mind, from, step)) {
+    // An overlay that a person has lowered over a green base goes with a rise: after the quiet period, when nobody can go back;
+    // or by a lane that is not answered yet.
+    let may_uncover = size.edits > 0 && (before.phase == Phase::Retiring || size.lane && !from.acked);
+    let uncovered = may_uncover && by(mind, from, step, |call| matches!(call, Call::Delete { .. }));
+    let by_a_person = matches!(step, Step::EditedByHand(_));
+    let allowed = by_a_person || uncovered || by_weight(mind, from, step) || others_delete && by_base(mind, from, step);
+    if rises && !allowed {
         return Err("2: green's share rose, and not by a weight given to an overlay".to_owned());
     }
     Ok(())
 }
 
 fn by_weight(mind: &Mind, from: &State, step: Step) -> bool {
-    by(mind, from, step, |call| matches!(call, Call::Weigh { .. }))
+    by(mind, from, step, |call| matches!(call, Call::Weigh { .. } | Call::Shape { .. }))
 }
 
 fn by_base(mind: &Mind, from: &State, step: Step) -> bool {

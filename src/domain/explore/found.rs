@@ -6,7 +6,7 @@ use super::{
     mutants::Mutant,
     report,
     size::Size,
-    worlds::{BARE, BY_HAND, CALM, LANE, NEXT, NEXT_LANE, REPLICAS, STALE, STALLED},
+    worlds::{BARE, BY_HAND, CALM, EDITED, LANE, NEXT, NEXT_LANE, REPLICAS, STALE, STALLED},
 };
 
 /// Walks a world with one rule taken out, to the violation that must be there.
@@ -21,6 +21,8 @@ fn must_find(mutant: Mutant, size: &Size, violation: &str) {
 const UNDONE: &str = "1: a rollback was acknowledged";
 /// Traffic moved to green by something else than a weight.
 const JUMPED: &str = "2: green's share rose";
+/// Toward green over somebody's edit.
+const OVER: &str = "2: it moves toward green over what a person edited";
 /// Traffic where nobody serves.
 const LOST: &str = "(503)";
 
@@ -92,6 +94,16 @@ fn an_edited_base_takes_a_late_write_after_a_rollback() {
 #[test]
 fn a_teardown_on_the_word_of_the_api_meets_traffic() {
     must_find(Mutant::TearDownOnTheWord, &BY_HAND, LOST);
+}
+
+#[test]
+fn a_drift_that_holds_nothing_is_moved_over() {
+    must_find(Mutant::DriftIsIgnored, &EDITED, OVER);
+}
+
+#[test]
+fn a_drift_put_right_unasked_moves_toward_green() {
+    must_find(Mutant::DriftIsRepaired, &EDITED, OVER);
 }
 
 #[test]

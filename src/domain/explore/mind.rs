@@ -8,11 +8,11 @@ use super::{
     canon::{HALF_QUIET, UNIT, age, canonical, each_time, now},
     map::Map,
     mutants::Mutant,
-    sight::{Sight, observation},
+    sight::{Sight, form_index, observation},
     world::{Call, all_to},
 };
 use crate::domain::{
-    action::{Action, Side},
+    action::{Action, Shape, Side},
     command::{self, Command, Outcome},
     decide::{Decision, decide},
     deployment::{Deployment, Live},
@@ -21,6 +21,7 @@ use crate::domain::{
     phase::Phase,
     sample,
     timing::Timing,
+    weight::Weight,
 };
 
 /// The protocol's times in the model.
@@ -50,6 +51,11 @@ pub struct Facts {
     pub green_slot: u8,
     /// Units since the base was first seen on green.
     pub quiet_age: Option<u32>,
+    /// The conditions of each route's base, as planned.
+    pub forms: [u8; 2],
+    /// A drift is on record, and a person has answered it.
+    pub held: bool,
+    pub answered: bool,
 }
 
 /// What a tick does after one look.
@@ -88,6 +94,7 @@ impl Hash for Key {
         (d.number, &d.phase, d.phase_since, d.overlays.len(), d.plan.is_some()).hash(state);
         (&d.seen.absences, d.seen.short, d.intent.paused_since, d.order_seen).hash(state);
         (&d.intent.rollback, &d.intent.cancel, &d.intent.abandon).hash(state);
+        (&d.seen.drift, d.held.is_some(), d.answer().map(|answered| answered.answer)).hash(state);
         d.intent.order.as_ref().map(|order| (order.number, order.to)).hash(state);
     }
 }
@@ -240,6 +247,13 @@ impl Mind {
         lane::after_commit(self.rec(committed))
     }
 
+    /// Whether a look shows the world not to be as recorded.
+    pub fn is_drift(&self, id: RecId, sight: Sight) -> bool {
+        let o = observation(self.rec(id), &sight);
+        let seen = self.rec(id).clone().having_seen(&o, &self.timing, now()).seen;
+        seen.drift.iter().any(|route| !route.edits.is_empty())
+    }
+
     /// Whether a look at it calls a person.
     pub fn calls_a_person(&self, id: RecId, sight: Sight) -> bool {
         let o = observation(self.rec(id), &sight);
@@ -312,6 +326,9 @@ fn facts(d: &Deployment) -> Facts {
         green: u8::try_from(d.number).unwrap(),
         blue_slot: plan.map_or(0, |plan| slot_index(&plan.blue_slot)),
         green_slot: plan.map_or(1, |plan| slot_index(&plan.green.slot)),
+        forms: [0, 1].map(|i| plan.and_then(|plan| plan.routes.get(i)).map_or(0, |route| form_index(&route.form))),
+        held: d.held.is_some(),
+        answered: d.answer().is_some(),
         quiet_age: match d.phase {
             Phase::Committing { quiet_since } => quiet_since.map(|at| age(at, u32::MAX)),
             _ => None,
@@ -324,6 +341,7 @@ fn calls(facts: &Facts, action: &Action) -> Vec<Call> {
     let (owner, blue, green) = (facts.number, facts.blue_slot, facts.green_slot);
     let group = |side: &Side| if *side == Side::Blue { facts.blue } else { facts.green };
     let route = |i: &usize| u8::try_from(*i).unwrap();
+    let share = |weight: Weight| if green == 1 { weight.permille() } else { 1000 - weight.permille() };
     match action {
         Action::PinBlue => vec![Call::Pin { group: facts.blue }],
         Action::UnpinBlue => vec![Call::Unpin { group: facts.blue }],
@@ -331,9 +349,21 @@ fn calls(facts: &Facts, action: &Action) -> Vec<Call> {
         // No group of the model grows.
         Action::GrowGreen { .. } => Vec::new(),
         Action::ReleaseGreen => vec![Call::Release { group: facts.green }],
-        Action::OpenOverlays { routes } => routes.iter().map(|i| Call::Open { route: route(i), owner, to: blue }).collect(),
+        Action::OpenOverlays { routes } => {
+            routes.iter().map(|i| Call::Open { route: route(i), owner, to: blue, form: facts.forms[*i] }).collect()
+        }
+        Action::ReshapeOverlays { shapes } => {
+            let call = |shape: &Shape| {
+                let (rule, form) = (rule_index(&shape.rule).1, form_index(&shape.form));
+                Call::Shape { route: route(&shape.route), rule, share: share(shape.weight), form }
+            };
+            shapes.iter().map(call).collect()
+        }
+        Action::RestoreBases { routes } => {
+            routes.iter().map(|i| Call::Mend { route: route(i), share: all_to(blue), form: facts.forms[*i] }).collect()
+        }
         Action::SetWeight { routes, weight } => {
-            let share = if green == 1 { weight.permille() } else { 1000 - weight.permille() };
+            let share = share(*weight);
             routes.iter().map(|(i, rule)| Call::Weigh { route: route(i), rule: rule_index(rule).1, share }).collect()
         }
         Action::SetBase { routes, to } => {

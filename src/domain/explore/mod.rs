@@ -8,6 +8,7 @@
 
 mod canon;
 mod check;
+mod edits;
 mod found;
 mod lane_steps;
 mod map;
@@ -54,6 +55,7 @@ const PLAIN: Size = Size {
     lane: false,
     commands: &[],
     hand: 0,
+    edits: 0,
     next: false,
 };
 

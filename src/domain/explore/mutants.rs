@@ -6,7 +6,8 @@ use super::canon::now;
 use crate::domain::{
     action::Action,
     decide::Decision,
-    deployment::Deployment,
+    deployment::{Answered, Deployment},
+    drift::Answer,
     looks::Looks,
     observation::{Known, Observation},
     phase::Phase,
@@ -46,6 +47,10 @@ pub enum Mutant {
     OverlayGoesFirst,
     /// The base itself is edited: no overlay, so nothing that a rollback could take away.
     EditTheBase,
+    /// A drift holds nothing.
+    DriftIsIgnored,
+    /// A drift is put right without asking anybody.
+    DriftIsRepaired,
     /// An accepted call is taken for done: no look, no drain.
     TearDownOnTheWord,
 }
@@ -81,6 +86,19 @@ impl Mutant {
             }
             (Self::OverlayOpenedAgain, _) => {
                 d.seen.absences.overlays.clear();
+                timing
+            }
+            (Self::DriftIsIgnored, _) => {
+                d.held = None;
+                d.seen.drift.clear();
+                timing
+            }
+            (Self::DriftIsRepaired, _) => {
+                if let Some(held) = &d.held {
+                    let given = crate::domain::sample::given();
+                    let answer = Answered { drift: held.number, answer: Answer::Restore, restored: true, given };
+                    d.intent.answer = Some(answer);
+                }
                 timing
             }
             (Self::AbsenceAtOneLook, _) => {

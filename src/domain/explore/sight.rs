@@ -1,10 +1,13 @@
 //! What a look shows: the world as it is, or as it was before the last change, or with a part of it unknown.
 
-use super::world::{Group, Route, Rule, SIZE, Scene};
+use super::world::{ELSEWHERE, Group, Route, Rule, SIZE, Scene};
 use crate::domain::{
     deployment::Deployment,
     ids::{DeploymentId, GroupName, RuleRef, SlotRef, TargetGroupRef},
-    observation::{Attached, Forward, GroupView, Known, Observation, RouteView, RuleView, Servers, SlotView},
+    observation::{
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, Servers, SlotView,
+    },
+    plan::RoutePlan,
     sample,
     survey::{OtherRule, Owner, Role, Survey},
     weight::Weight,
@@ -24,11 +27,11 @@ pub const GREEN: u8 = 1 << 3;
 impl Sight {
     pub fn of(mut scene: Scene, unknown: u8) -> Self {
         for (i, route) in scene.routes.iter_mut().enumerate() {
-            (route.lag, route.made) = (None, 0);
+            (route.lag, route.made, route.base_touched) = (None, 0, false);
             if unknown & 1 << i != 0 {
                 *route = Route::default();
             }
-            route.overlay = route.overlay.filter(|overlay| !overlay.ghost);
+            route.overlay = route.overlay.filter(|overlay| !overlay.ghost).map(|overlay| Rule { touched: false, ..overlay });
         }
         Self { scene, unknown }
     }
@@ -67,6 +70,9 @@ fn group_index(name: &GroupName) -> usize {
 }
 
 fn forward(share: u16, green_slot: u8) -> Forward {
+    if share == ELSEWHERE {
+        return Forward::Elsewhere;
+    }
     let permille = if green_slot == 1 { share } else { 1000 - share };
     Forward::Split(Weight::from_permille(permille).unwrap())
 }
@@ -88,7 +94,39 @@ fn route_view(d: &Deployment, i: usize, sight: &Sight, green_slot: u8) -> Known<
         shields: route.shield.map(|rule| view("shield", rule)).into_iter().collect(),
         in_the_way: None,
         leftovers: route.overlay.filter(|rule| !mine(rule)).map(|rule| rule_ref("overlay", i, rule)).into_iter().collect(),
+        edited: edited(d, i, route).map(Box::new),
     })
+}
+
+/// A form as the plan keeps it, and back.
+fn form(form: u8) -> serde_json::Value {
+    if form == 0 { serde_json::Value::Null } else { serde_json::Value::from(form) }
+}
+
+pub fn form_index(form: &serde_json::Value) -> u8 {
+    form.as_u64().map_or(0, |form| form.try_into().unwrap())
+}
+
+/// How a route's conditions differ from the plan's.
+fn edited(d: &Deployment, i: usize, route: &Route) -> Option<Edited> {
+    let planned = &d.plan.as_ref()?.routes[i];
+    let was = form_index(&planned.form);
+    let overlay = route.overlay.map_or(was, |overlay| overlay.form);
+    let told = |rule, seen: u8| Edit { rule, field: Field::Conditions, recorded: was.to_string(), seen: seen.to_string() };
+    let mut edits = Vec::new();
+    if route.base_form != was {
+        edits.push(told(Layer::Base, route.base_form));
+    }
+    let (overlay_as_planned, overlay_as_base) = (overlay == was, overlay == route.base_form);
+    if !overlay_as_planned && !overlay_as_base {
+        edits.push(told(Layer::Overlay, overlay));
+    }
+    let as_seen = if overlay_as_planned || overlay_as_base {
+        Ok(RoutePlan { form: form(route.base_form), ..planned.clone() })
+    } else {
+        Err("the overlay is like no base".to_owned())
+    };
+    (!edits.is_empty()).then_some(Edited { edits, overlay_as_planned, overlay_as_base, as_seen })
 }
 
 fn rule_ref(kind: &str, route: usize, rule: Rule) -> RuleRef {
@@ -134,6 +172,7 @@ fn survey(d: &Deployment, scene: &Scene) -> Survey {
     for (i, (seen, route)) in survey.routes.iter_mut().flatten().zip(&scene.routes).enumerate() {
         let slot = if route.base == 0 { "slot-a" } else { "slot-b" };
         seen.forwards = vec![(TargetGroupRef::new(slot), 1)];
+        seen.form = form(route.base_form);
         let rules = [("overlay", Role::Overlay, 99, route.overlay), ("shield", Role::Shield, 98, route.shield)];
         seen.others = rules
             .into_iter()

@@ -37,6 +37,8 @@ pub struct Size {
     pub commands: &'static [Command],
     /// Acts of a person at the console, or of a lane without a database.
     pub hand: u8,
+    /// Edits of rules by a person at the console.
+    pub edits: u8,
     /// A second deployment follows the first.
     pub next: bool,
 }
@@ -67,6 +69,7 @@ pub enum Step {
     LaneGivesUp,
     ShieldsByHand,
     OverlaysDeletedByHand,
+    EditedByHand(&'static str),
     NextDeployment,
 }
 
@@ -82,6 +85,9 @@ pub const ALL_COMMANDS: &[Command] = &[
     Command::Rollback,
     Command::Abandon,
 ];
+
+/// What becomes of a drift, and the way back.
+pub const ANSWERS: &[Command] = &[Command::Adopt, Command::Restore, Command::Rollback];
 
 /// What moves weight, and the way back.
 pub const STEERING: &[Command] =

@@ -104,6 +104,8 @@ pub struct State {
     /// Calls that may still be lost or late, and acts of a person at the console that are left.
     pub late_left: u8,
     pub hand_left: u8,
+    /// Edits of rules that are left to a person at the console.
+    pub edits_left: u8,
 }
 
 impl State {

@@ -2,6 +2,7 @@
 
 use super::{
     canon::HALF_QUIET,
+    edits::forget_edits,
     mind::{ActId, Mind, RecId},
     mutants::Mutant,
     sight::{BLUE, GREEN, Sight},
@@ -32,6 +33,7 @@ impl Steps<'_> {
         }
         self.operator(s);
         self.hand(s);
+        self.edits(s);
         self.flights(s);
         self.groups(s);
         self.catches_up(s);
@@ -91,6 +93,9 @@ impl Steps<'_> {
                 };
                 if stored {
                     let rec = if fresh { rec } else { self.mind.with_intent_of(rec, s.rec) };
+                    if self.mind.facts(s.rec).held && !self.mind.facts(rec).held {
+                        forget_edits(&mut next.scene);
+                    }
                     if rec != s.rec {
                         self.quiet_from(s, &mut next, rec);
                         next.written(rec, Some(i));
@@ -164,6 +169,9 @@ impl Steps<'_> {
             };
             if tick.waits && name == "as it is" && self.leaves_blue_unpinned(s, rec) {
                 self.refused.get_or_insert("3: blue is seen unpinned, and nobody pins it again".to_owned());
+            }
+            if name == "as it is" && self.moves_over_an_edit(s, rec, tick) {
+                self.refused.get_or_insert("2: it moves toward green over what a person edited, unasked".to_owned());
             }
             let mut next = *s;
             next.replicas[i] = match tick.act {

@@ -6,8 +6,9 @@ use super::{
     mind::Mind,
     size::{Size, Step},
     state::{Replica, State},
-    world::{Call, Scene},
+    world::{Call, ELSEWHERE, Scene},
 };
+use crate::domain::drift::Answer;
 
 pub fn step(mind: &Mind, step: Step, from: &State, to: &State) -> String {
     let who = |i: usize| ["replica A", "replica B"][i];
@@ -47,6 +48,7 @@ pub fn step(mind: &Mind, step: Step, from: &State, to: &State) -> String {
         Step::LaneGivesUp => "the lane gives up, or its replica dies".to_owned(),
         Step::ShieldsByHand => "a lane without a database raises shields and answers".to_owned(),
         Step::OverlaysDeletedByHand => "a person deletes the overlays on the provider's command line".to_owned(),
+        Step::EditedByHand(what) => format!("a person at the console: {what}"),
         Step::NextDeployment => "the next deployment is created".to_owned(),
     }
 }
@@ -61,6 +63,12 @@ fn call_words(call: Call) -> String {
     match call {
         Call::Open { route, owner, .. } => format!("open overlay of #{owner} on route {route}"),
         Call::Weigh { route, rule, share } => format!("weight {share} to slot b on rule {rule} of route {route}"),
+        Call::Shape { route, rule, share, form } => {
+            format!("conditions {form} and weight {share} to slot b on rule {rule} of route {route}")
+        }
+        Call::Mend { route, share, form } => {
+            format!("base of route {route} to conditions {form} and slot {}", if share == 0 { "a" } else { "b" })
+        }
         Call::Base { route, share } => format!("base of route {route} to slot {}", if share == 0 { "a" } else { "b" }),
         Call::Shield { route, owner, .. } => format!("raise shield of #{owner} on route {route}"),
         Call::Delete { route, rule } => format!("delete rule {rule} of route {route}"),
@@ -79,6 +87,13 @@ fn phase(mind: &Mind, rec: u32) -> String {
     if let crate::domain::phase::Phase::Shifting { weight, seen_at, .. } = &d.phase {
         write!(text, " {weight}{}", if seen_at.is_some() { ", seen" } else { "" }).expect("a string takes all");
     }
+    if let Some(held) = &d.held {
+        let said = d.answer().map_or("held", |answered| match answered.answer {
+            Answer::Adopt => "adopting",
+            Answer::Restore => "restoring",
+        });
+        write!(text, ", {said} {} edit(s)", held.differences.len()).expect("a string takes all");
+    }
     if d.intent.is_back() && d.phase.may_go_back() {
         text.push_str(", to go back");
     }
@@ -90,13 +105,17 @@ pub fn state(mind: &Mind, size: &Size, s: &State) -> String {
     let Scene { routes, groups } = &s.scene;
     let mut text = phase(mind, s.rec);
     for route in &routes[..size.routes] {
-        write!(text, " | base {}", if route.base == 0 { "a" } else { "b" }).expect("a string takes all");
-        if route.base % 1000 != 0 {
-            write!(text, "={}", route.base).expect("a string takes all");
-        }
+        let to = |share| match share {
+            ELSEWHERE => "elsewhere".to_owned(),
+            0 => "a".to_owned(),
+            1000 => "b".to_owned(),
+            share => share.to_string(),
+        };
+        let edited = |form| if form == 0 { "" } else { ", edited" };
+        write!(text, " | base {}{}", to(route.base), edited(route.base_form)).expect("a string takes all");
         for (name, rule) in [("overlay", route.overlay), ("shield", route.shield)] {
             if let Some(rule) = rule {
-                write!(text, ", {name} {}={}", rule.id, rule.share).expect("a string takes all");
+                write!(text, ", {name} {}={}{}", rule.id, to(rule.share), edited(rule.form)).expect("a string takes all");
             }
         }
     }

@@ -16,9 +16,9 @@ use super::{
     state::{Lane, Replica, State},
     steps::Steps,
     story,
-    world::{Group, SIZE, Scene},
+    world::{ELSEWHERE, Group, SIZE, Scene, all_to},
 };
-use crate::domain::{command::Command, deployment::Deployment};
+use crate::domain::{command::Command, deployment::Deployment, phase::Phase};
 
 /// What a walk found.
 #[derive(Debug)]
@@ -60,7 +60,12 @@ pub fn walk(size: &Size, mutant: Option<Mutant>, start: Deployment) -> Found {
     let rec = walk.mind.keep(start);
     let first = beginning(size, rec);
     walk.add(first, 0);
-    let violation = walk.everywhere().or_else(|| walk.always_ends());
+    // Of what a person does about a drift, each has to lead to an end.
+    let people: &[&[Command]] = match size.edits {
+        0 => &[&[]],
+        _ => &[&[], &[Command::Restore, Command::Adopt], &[Command::Adopt, Command::Restore]],
+    };
+    let violation = walk.everywhere().or_else(|| people.iter().find_map(|person| walk.always_ends(person)));
     Found {
         states: walk.states.len(),
         steps: walk.steps,
@@ -86,6 +91,7 @@ fn beginning(size: &Size, rec: u32) -> State {
         quiet: HALF_QUIET,
         late_left: size.late,
         hand_left: size.hand,
+        edits_left: size.edits,
     }
 }
 
@@ -154,9 +160,13 @@ impl Walk<'_> {
     }
 
     /// From every state: nothing fails any more, nobody asks for anything, paused ones are resumed. It has to end.
-    fn always_ends(&mut self) -> Option<String> {
+    fn always_ends(&mut self, person: &[Command]) -> Option<String> {
         let mut ends: Map<State, ()> = Map::default();
         for at in 0..self.states.len() {
+            // Whoever is called makes a difference only where something was edited.
+            if !person.is_empty() && self.states[at].edits_left == self.size.edits {
+                continue;
+            }
             let mut s = calmed(self.states[at]);
             let mut path = Vec::new();
             loop {
@@ -169,7 +179,7 @@ impl Walk<'_> {
                     return Some(self.story(at, None, &format!("it never ends: it stays in {phase} for ever")));
                 }
                 path.push(s);
-                s = self.calm(s);
+                s = self.calm(s, person);
             }
             for s in path {
                 ends.insert(s, ());
@@ -179,7 +189,7 @@ impl Walk<'_> {
     }
 
     /// What happens next when all is well.
-    fn calm(&mut self, mut s: State) -> State {
+    fn calm(&mut self, mut s: State, person: &[Command]) -> State {
         if let Some(resumed) = self.mind.command(s.rec, Command::Resume) {
             s.rec = resumed;
         }
@@ -203,14 +213,30 @@ impl Walk<'_> {
             steps.clock_calmly(&s);
             match steps.out.first() {
                 Some((_, next)) => s = *next,
-                // Nothing will ever change by itself: then somebody must have been called, and goes back.
-                None if self.mind.calls_a_person(s.rec, Sight::of(s.scene, 0)) => {
-                    s.rec = self.mind.command(s.rec, Command::Rollback).unwrap_or(s.rec);
-                }
+                // Nothing will ever change by itself: then somebody must have been called, and answers, or goes back.
+                None if self.mind.calls_a_person(s.rec, Sight::of(s.scene, 0)) => s = self.called(s, person),
                 None => {}
             }
         }
         calmed(s)
+    }
+
+    /// What somebody does who was called.
+    fn called(&mut self, mut s: State, person: &[Command]) -> State {
+        let asked = if self.mind.facts(s.rec).answered { &[] } else { person };
+        let given = asked.iter().chain(&[Command::Rollback]).find_map(|command| self.mind.command(s.rec, *command));
+        match given {
+            Some(rec) => s.rec = rec,
+            // Where nobody can go back only what was edited by hand can be in the way, and is put back by hand.
+            None => {
+                let facts = self.mind.facts(s.rec);
+                let to = all_to(if facts.phase == Phase::Retiring { facts.green_slot } else { facts.blue_slot });
+                for route in s.scene.routes.iter_mut().filter(|route| route.base == ELSEWHERE) {
+                    route.base = to;
+                }
+            }
+        }
+        s
     }
 
     /// The way from the start to a state, step by step, and what is wrong there.

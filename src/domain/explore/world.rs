@@ -11,6 +11,10 @@ pub struct Rule {
     /// The deployment whose tag it carries.
     pub owner: u8,
     pub share: u16,
+    /// The conditions that it has: those of the base at the start, or those that a person gave it.
+    pub form: u8,
+    /// A person edited it, and nobody has said what is to become of that.
+    pub touched: bool,
     /// Mutants only: a rule that cannot go away, because it *is* the base.
     pub ghost: bool,
 }
@@ -19,6 +23,8 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Route {
     pub base: u16,
+    pub base_form: u8,
+    pub base_touched: bool,
     pub overlay: Option<Rule>,
     pub shield: Option<Rule>,
     /// Rules made on it so far: the next id.
@@ -59,12 +65,17 @@ pub struct Scene {
     pub groups: [Group; 3],
 }
 
+/// A share that goes to neither slot.
+pub const ELSEWHERE: u16 = u16::MAX;
+
 /// One call to the provider, about one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Call {
-    Open { route: u8, owner: u8, to: u8 },
+    Open { route: u8, owner: u8, to: u8, form: u8 },
     Weigh { route: u8, rule: u8, share: u16 },
+    Shape { route: u8, rule: u8, share: u16, form: u8 },
     Base { route: u8, share: u16 },
+    Mend { route: u8, share: u16, form: u8 },
     Shield { route: u8, owner: u8, to: u8 },
     Delete { route: u8, rule: u8 },
     Pin { group: u8 },
@@ -102,7 +113,9 @@ impl Scene {
         match call {
             Call::Open { route, .. }
             | Call::Weigh { route, .. }
+            | Call::Shape { route, .. }
             | Call::Base { route, .. }
+            | Call::Mend { route, .. }
             | Call::Shield { route, .. }
             | Call::Delete { route, .. } => {
                 let route = &mut self.routes[usize::from(route)];
@@ -128,19 +141,24 @@ impl Scene {
 }
 
 fn land_on_route(route: &mut Route, call: Call) {
-    let mut make = |share, owner| {
+    let mut make = |share, owner, form| {
         route.made += 1;
-        Rule { id: route.made, owner, share, ghost: false }
+        Rule { id: route.made, owner, share, form, touched: false, ghost: false }
     };
     match call {
         // `PriorityInUse` otherwise.
-        Call::Open { owner, to, .. } if route.overlay.is_none() => route.overlay = Some(make(all_to(to), owner)),
-        Call::Shield { owner, to, .. } if route.shield.is_none() => route.shield = Some(make(all_to(to), owner)),
-        Call::Base { share, .. } => route.base = share,
+        Call::Open { owner, to, form, .. } if route.overlay.is_none() => route.overlay = Some(make(all_to(to), owner, form)),
+        Call::Shield { owner, to, .. } if route.shield.is_none() => route.shield = Some(make(all_to(to), owner, 0)),
+        Call::Base { share, .. } => (route.base, route.base_touched) = (share, false),
+        Call::Mend { share, form, .. } => (route.base, route.base_form, route.base_touched) = (share, form, false),
         Call::Weigh { rule, share, .. } => {
             if let Some(overlay) = route.overlay.as_mut().filter(|overlay| overlay.id == rule) {
-                overlay.share = share;
-                overlay.ghost = false;
+                (overlay.share, overlay.touched, overlay.ghost) = (share, false, false);
+            }
+        }
+        Call::Shape { rule, share, form, .. } => {
+            if let Some(overlay) = route.overlay.as_mut().filter(|overlay| overlay.id == rule) {
+                (overlay.share, overlay.form, overlay.touched) = (share, form, false);
             }
         }
         Call::Delete { rule, .. } => {

@@ -3,7 +3,7 @@
 
 use super::{
     PLAIN, report,
-    size::{ALL_COMMANDS, STEERING, Size},
+    size::{ALL_COMMANDS, ANSWERS, STEERING, Size},
 };
 use crate::domain::command::Command;
 
@@ -39,6 +39,9 @@ pub const BY_HAND: Size = Size {
     commands: ROLLBACK,
     ..PLAIN
 };
+pub const EDITED: Size = Size { name: "edits by hand, an operator who answers", edits: 1, commands: ANSWERS, ..PLAIN };
+pub const EDITED_LATE: Size =
+    Size { name: "edits by hand, one late call, an operator who answers", stages: &[100], crashes: false, late: 1, ..EDITED };
 pub const NEXT: Size = Size {
     name: "two deployments, one late call, unknown reads",
     next: true,
@@ -110,6 +113,16 @@ fn hands_outside_slow_nodes_and_one_late_call() {
 }
 
 #[test]
+fn edits_by_hand_and_an_operator_who_answers() {
+    must_hold(&EDITED);
+}
+
+#[test]
+fn edits_by_hand_and_one_late_call() {
+    must_hold(&EDITED_LATE);
+}
+
+#[test]
 fn two_deployments_in_a_row() {
     must_hold(&NEXT);
 }
@@ -155,4 +168,22 @@ fn soak_three_weights_two_routes_and_a_late_call() {
 #[ignore = "minutes: make soak"]
 fn soak_two_deployments_and_stale_reads() {
     must_hold(&Size { name: "two deployments, stale and unknown reads", stale: 2, spread: 2, late: 0, ..NEXT });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_edits_by_hand_and_a_late_call() {
+    must_hold(&Size { name: "edits by hand, one late call, two weights", stages: &[50, 100], ..EDITED_LATE });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_edits_by_hand_on_two_routes() {
+    must_hold(&Size { name: "edits by hand on two routes, one late call", routes: 2, ..EDITED_LATE });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_edits_by_hand_and_the_lane() {
+    must_hold(&Size { name: "edits by hand, the lane, one late call", lane: true, ..EDITED_LATE });
 }

@@ -2,6 +2,7 @@
 
 mod balancers;
 mod crash;
+mod drift;
 mod driver;
 mod engine;
 mod refused;

@@ -18,16 +18,18 @@ use cutover::{
         deployment::Deployment,
         ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef},
         observation::{
-            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, Servers, SlotView,
+            Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Layer, Observation, RouteView, RuleView,
+            Servers, SlotView,
         },
         overlap::Condition,
         phase::Phase,
-        plan::{Inputs, Plan},
+        plan::{Inputs, Plan, RoutePlan},
         survey::{BlueSurvey, FieldFault, OtherRule, Owner, Role, RouteSurvey, SlotSurvey, Survey},
         weight::Weight,
     },
     engine::ports::{BudgetFigures, CallFigures, Cloud, Fault, FaultKind, ProviderFigures, Recency},
 };
+use serde_json::Value;
 
 #[derive(Debug, Clone)]
 struct Rule {
@@ -37,6 +39,8 @@ struct Rule {
     number: u32,
     green: SlotRef,
     weight: Weight,
+    /// What it matches, as it was last written.
+    form: Value,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +58,8 @@ struct Group {
 #[derive(Debug, Default)]
 pub struct World {
     bases: BTreeMap<RouteRef, SlotRef>,
+    /// What bases match that somebody has edited.
+    forms: BTreeMap<RouteRef, Value>,
     rules: BTreeMap<RuleRef, Rule>,
     groups: BTreeMap<GroupName, Group>,
     next_rule: u32,
@@ -113,13 +119,13 @@ impl World {
         self.rules.len()
     }
 
-    /// Minimum and protection of a group.
     /// A scaling policy of the group adds servers.
     pub fn scale(&mut self, group: &str, size: u32) {
         let found = self.groups.get_mut(&GroupName::new(group)).unwrap();
         (found.size, found.healthy) = (size, size);
     }
 
+    /// Minimum and protection of a group.
     pub fn pin(&self, group: &str) -> Option<(u32, bool)> {
         self.groups.get(&GroupName::new(group)).map(|group| (group.min, group.protected))
     }
@@ -127,6 +133,52 @@ impl World {
     /// Somebody deletes every overlay by hand.
     pub fn delete_overlays_by_hand(&mut self) {
         self.rules.clear();
+    }
+
+    /// Somebody sets the weight of every overlay by hand.
+    pub fn weigh_overlays_by_hand(&mut self, weight: Weight) {
+        self.rules.values_mut().for_each(|rule| rule.weight = weight);
+    }
+
+    /// Somebody gives every base other conditions.
+    pub fn edit_bases_by_hand(&mut self, conditions: &str) {
+        self.forms = self.bases.keys().map(|route| (route.clone(), Value::from(conditions))).collect();
+    }
+
+    /// Somebody puts every base back.
+    pub fn put_bases_back(&mut self) {
+        self.forms.clear();
+    }
+
+    /// What a route's overlay and base match.
+    pub fn forms(&self, route: &RouteRef) -> (Value, Value) {
+        let overlay = self.rules.values().find(|rule| &rule.route == route).map(|rule| rule.form.clone());
+        (overlay.unwrap_or_default(), self.form(route))
+    }
+
+    fn form(&self, route: &RouteRef) -> Value {
+        self.forms.get(route).cloned().unwrap_or_default()
+    }
+
+    /// How a route's conditions differ from the plan's.
+    fn edited(&self, planned: &RoutePlan) -> Option<Edited> {
+        let base = self.form(&planned.route);
+        let overlay = self.rules.values().find(|rule| rule.route == planned.route && rule.role == Role::Overlay);
+        let overlay = overlay.map_or_else(|| planned.form.clone(), |rule| rule.form.clone());
+        let edit = |rule, seen: &Value| {
+            let (recorded, seen) = (planned.form.to_string(), seen.to_string());
+            Edit { rule, field: Field::Conditions, recorded, seen }
+        };
+        let (overlay_as_planned, overlay_as_base) = (overlay == planned.form, overlay == base);
+        let mut edits = Vec::new();
+        if base != planned.form {
+            edits.push(edit(Layer::Base, &base));
+        }
+        if !overlay_as_planned && !overlay_as_base {
+            edits.push(edit(Layer::Overlay, &overlay));
+        }
+        let as_seen = Ok(RoutePlan { form: base, ..planned.clone() });
+        (!edits.is_empty()).then_some(Edited { edits, overlay_as_planned, overlay_as_base, as_seen })
     }
 
     /// Makes all of a group's servers sick.
@@ -142,7 +194,8 @@ impl World {
         u32::try_from(bases + rules).unwrap()
     }
 
-    fn route_view(&self, d: &Deployment, plan: &Plan, route: &RouteRef) -> RouteView {
+    fn route_view(&self, d: &Deployment, plan: &Plan, planned: &RoutePlan) -> RouteView {
+        let route = &planned.route;
         let mine = |role: Role| -> Vec<RuleView> {
             let of = self.rules.iter().filter(|(_, rule)| &rule.route == route && rule.role == role);
             of.map(|(name, rule)| RuleView {
@@ -158,7 +211,14 @@ impl World {
             Some(slot) if *slot == plan.green.slot => Forward::Split(Weight::ALL),
             _ => Forward::Elsewhere,
         };
-        RouteView { base, overlays: mine(Role::Overlay), shields: mine(Role::Shield), in_the_way: None, leftovers: Vec::new() }
+        RouteView {
+            base,
+            overlays: mine(Role::Overlay),
+            shields: mine(Role::Shield),
+            in_the_way: None,
+            leftovers: Vec::new(),
+            edited: self.edited(planned).map(Box::new),
+        }
     }
 
     fn group_view(&self, name: &GroupName, owner: Option<DeploymentId>) -> Known<GroupView> {
@@ -201,7 +261,7 @@ impl World {
                 number: Some(BASE_NUMBER),
                 conditions: vec![Condition::Host(vec![route.to_string()])],
                 forwards: vec![(self.bases.get(route)?.target_groups()[0].clone(), 1)],
-                form: serde_json::Value::Null,
+                form: self.form(route),
                 others: others.collect(),
                 reserved: Vec::new(),
             })
@@ -249,6 +309,7 @@ impl World {
                 number,
                 green: plan.green.slot.clone(),
                 weight: Weight::NONE,
+                form: route.form.clone(),
             };
             self.rules.insert(RuleRef::new(format!("rule-{}", self.next_rule)), rule);
         }
@@ -265,6 +326,20 @@ impl World {
                     if let Some(rule) = self.rules.get_mut(name) {
                         rule.weight = *weight;
                     }
+                }
+            }
+            Action::ReshapeOverlays { shapes } => {
+                for shape in shapes {
+                    if let Some(rule) = self.rules.get_mut(&shape.rule) {
+                        (rule.weight, rule.form) = (shape.weight, shape.form.clone());
+                    }
+                }
+            }
+            Action::RestoreBases { routes } => {
+                let plan = plan.as_ref().expect("a base is put back by plan only");
+                for route in routes.iter().filter_map(|i| plan.routes.get(*i)) {
+                    self.bases.insert(route.route.clone(), plan.blue_slot.clone());
+                    self.forms.insert(route.route.clone(), route.form.clone());
                 }
             }
             Action::SetBase { routes, to } => {
@@ -384,7 +459,7 @@ impl Cloud for FakeCloud {
             };
         };
         Observation {
-            routes: plan.routes.iter().map(|route| Known::Seen(world.route_view(d, plan, &route.route))).collect(),
+            routes: plan.routes.iter().map(|route| Known::Seen(world.route_view(d, plan, route))).collect(),
             green: world.group_view(&plan.green.group, Some(d.id)),
             blue: plan.blue.as_ref().map_or(Known::Absent, |blue| world.group_view(&blue.group, None)),
             green_slot: world.slot_view(&plan.green.slot, plan),

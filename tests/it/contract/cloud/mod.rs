@@ -8,6 +8,7 @@ mod bases;
 mod budget;
 mod command_line;
 mod differences;
+mod drift;
 mod groups;
 mod hazards;
 mod house;
@@ -38,6 +39,7 @@ async fn tell_all(world: &World) {
     let stories: Vec<Story> = [
         overlays::STORIES,
         bases::STORIES,
+        drift::STORIES,
         shields::STORIES,
         preflight::STORIES,
         groups::STORIES,

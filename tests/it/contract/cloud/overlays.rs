@@ -128,7 +128,7 @@ async fn an_overlay_says_whose_it_is(world: &World) {
 }
 
 /// A base with every kind of condition.
-fn picky(name: &str) -> Vec<RuleCondition> {
+pub fn picky(name: &str) -> Vec<RuleCondition> {
     let on = |field: &str| RuleCondition::builder().field(field);
     let pair = QueryStringKeyValuePair::builder().key("v").value("2").build();
     vec![
@@ -165,7 +165,7 @@ async fn an_overlay_is_its_base_in_all_but_the_forward(world: &World) {
 }
 
 /// A login, then a forward that keeps each client with its group.
-fn login_then(forwarded: &Action) -> Vec<Action> {
+pub fn login_then(forwarded: &Action) -> Vec<Action> {
     let login = AuthenticateCognitoActionConfig::builder()
         .user_pool_arn("arn:aws:cognito-idp:eu-west-1:123456789012:userpool/eu-west-1_a")
         .user_pool_client_id("client")

@@ -15,6 +15,7 @@ use cutover::{
         sweeper::ports::{Place, SweptCloud},
     },
 };
+use serde_json::Value;
 
 use super::{FakeCloud, Group, Rule, World, fault};
 
@@ -30,7 +31,8 @@ impl World {
     pub fn leave_rule(&mut self, route: &RouteRef, role: Role, deployment: DeploymentId, to: &SlotRef) -> RuleRef {
         self.next_rule += 1;
         let number = if role == Role::Overlay { 50 } else { 49 };
-        let rule = Rule { route: route.clone(), role, deployment, number, green: to.clone(), weight: Weight::ALL };
+        let (green, weight, form) = (to.clone(), Weight::ALL, Value::Null);
+        let rule = Rule { route: route.clone(), role, deployment, number, green, weight, form };
         let name = RuleRef::new(format!("rule-{}", self.next_rule));
         self.rules.insert(name.clone(), rule);
         name
