@@ -50,7 +50,8 @@ fn assume_role(sessions: &Sessions, call: &Call<'_>) -> Answer {
             "AccessKeyId": given.key,
             "SecretAccessKey": "pocket",
             "SessionToken": given.token,
-            "Expiration": format!("{ends:.0}"),
+            // With fractions: a second is long at some paces.
+            "Expiration": format!("{ends:.3}"),
         },
         "AssumedRoleUser": { "AssumedRoleId": format!("AROAPOCKETREGION0000:{session}"), "Arn": arn },
     }))
