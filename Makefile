@@ -16,8 +16,9 @@ test:   ## format, lints, docs, all tests, .sqlx and OpenAPI up to date
 	@scripts/setup
 	@scripts/test
 
-soak:   ## the larger worlds of the explorer: minutes
+soak:   ## the larger worlds of the explorer, and the whole fault matrix: minutes
 	@SQLX_OFFLINE=true cargo test -p cutover --lib explore::worlds::soak -- --ignored --nocapture --test-threads 1
+	@SQLX_OFFLINE=true cargo test -p cutover --test it scenarios::faults::soak -- --ignored --nocapture
 
 check:  ## what takes seconds: format and lints
 	cargo fmt --all --check

@@ -81,10 +81,20 @@ impl Watch {
     async fn run(mut self, mut arriving: mpsc::Receiver<(Place, TargetState)>) {
         let mut regions = self.shared.subscribe();
         let mut found = Vec::new();
+        let mut checked: Option<Arc<Region>> = None;
         loop {
             let region = regions.borrow_and_update().clone();
-            self.write(&region, &mut found);
-            self.check_where_a_rule_leads(&region);
+            let named = named_groups(&region);
+            self.write(&region, &named, &mut found);
+            let same = |before: &Arc<Region>| {
+                before.rules.same(&region.rules)
+                    && before.listeners.same(&region.listeners)
+                    && before.target_groups.same(&region.target_groups)
+            };
+            if !checked.as_ref().is_some_and(same) {
+                self.check_where_a_rule_leads(&region, &named);
+            }
+            checked = Some(region.clone());
             let next_gone = draining(&region).filter_map(|(_, gone_at)| gone_at).min();
             tokio::select! {
                 changed = regions.changed() => if changed.is_err() { return },
@@ -95,9 +105,8 @@ impl Watch {
     }
 
     /// Writes verdicts and what follows from the rules, in one change; none when there is nothing to say.
-    fn write(&self, region: &Region, found: &mut Vec<(Place, TargetState)>) {
+    fn write(&self, region: &Region, named: &BTreeSet<&Name>, found: &mut Vec<(Place, TargetState)>) {
         let now = Instant::now();
-        let named = named_groups(region);
         let gone = draining(region).any(|(_, gone_at)| gone_at.is_none_or(|gone_at| gone_at <= now));
         let moved = region.target_groups.values().any(|group| {
             group.targets.values().any(|target| by_rules(target.state, named.contains(&group.arn)) != target.state)
@@ -128,8 +137,7 @@ impl Watch {
         });
     }
 
-    fn check_where_a_rule_leads(&mut self, region: &Region) {
-        let named = named_groups(region);
+    fn check_where_a_rule_leads(&mut self, region: &Region, named: &BTreeSet<&Name>) {
         let wanted: BTreeSet<Place> = region
             .target_groups
             .values()

@@ -21,8 +21,8 @@ use crate::{
 
 /// Services of one stage.
 const SERVICES_MAX: u32 = 5_000;
-/// Services that share a load balancer: each needs a base and, while it is released, up to three rules more, of AWS's 100.
-const SERVICES_PER_LOAD_BALANCER: u32 = 25;
+/// Routes that share a load balancer: each needs a base and, while its service is released, up to three rules more, of AWS's 100.
+const ROUTES_PER_LOAD_BALANCER: u32 = 25;
 /// Between the priorities of two bases: room for an overlay and a shield above each.
 const PRIORITY_STEP: u32 = 100;
 
@@ -33,6 +33,7 @@ pub struct Stage {
     /// The service's name; with several they are `web-0`, `web-1`, …
     pub service: String,
     pub environment: String,
+    /// They share load balancers as far as AWS's quotas reach, each on its own host: 1,000 of them lie on 40.
     pub services: u32,
     /// Routes of each service on each of its load balancers: its host, then `/part-1/*`, … of its host.
     pub routes: u32,
@@ -164,13 +165,13 @@ pub fn build(region: &mut Region, stage: &Stage, at: Timestamp) -> Result<Staged
         images: images.iter().cloned().collect(),
         services: Vec::new(),
     };
-    let shared = if stage.default_action { 1 } else { SERVICES_PER_LOAD_BALANCER };
+    let shared = if stage.default_action { 1 } else { ROUTES_PER_LOAD_BALANCER / stage.routes };
     let mut fronts = Vec::new();
     for number in 0..stage.services {
         if number % shared == 0 {
             fronts = (0..stage.load_balancers).map(|nth| front(region, nth, &mut staged)).collect();
         }
-        let service = service(region, stage, number, number % shared, &fronts, &images, at);
+        let service = service(region, stage, number, number % shared * stage.routes, &fronts, &images, at);
         staged.services.push(service);
     }
     Ok(staged)
@@ -183,13 +184,7 @@ fn check(stage: &Stage) -> Result<(), String> {
     };
     within("services", stage.services, SERVICES_MAX)?;
     within("routes", stage.routes, 10)?;
-    within("load_balancers", stage.load_balancers, 5)?;
-    if stage.routes > 1 && stage.services > 1 {
-        return Err(
-            "several services with several routes each would not fit AWS's 100 rules: ask for several stages".to_owned()
-        );
-    }
-    Ok(())
+    within("load_balancers", stage.load_balancers, 5)
 }
 
 fn versions(stage: &Stage) -> Vec<ImageOf> {
@@ -360,4 +355,46 @@ fn group(region: &mut Region, stage: &Stage, service: &str, launch_template: &st
     };
     region.groups.insert(name.clone(), group);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets;
+
+    fn built(stage: &Stage) -> (Region, Staged) {
+        let mut region = Region::default();
+        let staged = build(&mut region, stage, Timestamp::UNIX_EPOCH).unwrap();
+        (region, staged)
+    }
+
+    #[test]
+    fn a_thousand_services_lie_on_load_balancers_with_room_for_their_releases() {
+        let (region, staged) = built(&Stage { services: 1_000, ..Stage::default() });
+        assert_eq!((staged.load_balancers.len(), region.rules.len(), region.groups.len()), (40, 1_000, 1_000));
+        for listener in &staged.listeners {
+            let own: Vec<&Rule> = region.rules.values().filter(|rule| rule.listener == *listener).collect();
+            assert!(own.len() * 4 <= 100, "a base, an overlay, a shield and a preview each");
+            let numbers: BTreeSet<u32> = own.iter().map(|rule| rule.priority).collect();
+            assert_eq!(numbers.len(), own.len());
+        }
+        let hosts: BTreeSet<&String> = staged.services.iter().map(|service| &service.host).collect();
+        assert_eq!(hosts.len(), 1_000);
+        assert!(region.target_groups.values().all(|slot| slot.name.len() <= 32), "AWS's longest name");
+    }
+
+    #[test]
+    fn services_with_several_routes_on_several_load_balancers_share_none_of_their_numbers() {
+        let stage = Stage { services: 11, routes: 3, load_balancers: 2, ..Stage::default() };
+        let (region, staged) = built(&stage);
+        assert_eq!(staged.load_balancers.len(), 4, "eight services on a pair");
+        assert!(staged.services.iter().all(|service| service.routes.len() == 6));
+        let places: BTreeSet<(&String, u32)> = region.rules.values().map(|rule| (&rule.listener, rule.priority)).collect();
+        assert_eq!(places.len(), region.rules.len());
+        for service in &staged.services {
+            let [public, internal] = &service.slots[0][..] else { panic!("a slot on each load balancer") };
+            let of = |slot: &str| targets::load_balancers_of(&region, slot);
+            assert!(of(public).len() == 1 && of(internal).len() == 1 && of(public) != of(internal));
+        }
+    }
 }

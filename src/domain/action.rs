@@ -9,6 +9,15 @@ pub enum Side {
     Green,
 }
 
+/// What is copied to green.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scaling {
+    /// Target-tracking policies: while green is at its pinned minimum they can only add servers.
+    Policies,
+    /// Scheduled actions set sizes outright, so they come when nobody can go back any more.
+    Scheduled,
+}
+
 /// One change of the world. Those of several routes are sent side by side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -18,6 +27,8 @@ pub enum Action {
     UnpinBlue,
     /// Green's group, at the planned size, in its slot.
     CreateGreen,
+    /// What scales blue scales green too.
+    CopyScaling { what: Scaling },
     /// Green's minimum is raised to blue's present size, and its size with it.
     GrowGreen { size: u32 },
     /// Green's minimum becomes the declared one.
@@ -63,6 +74,7 @@ impl Action {
             | Self::PinBlue
             | Self::UnpinBlue
             | Self::CreateGreen
+            | Self::CopyScaling { .. }
             | Self::GrowGreen { .. }
             | Self::ReleaseGreen
             | Self::OpenOverlays { .. }
@@ -81,6 +93,8 @@ impl Action {
             Self::PinBlue => "pin_blue",
             Self::UnpinBlue => "unpin_blue",
             Self::CreateGreen => "create_green",
+            Self::CopyScaling { what: Scaling::Policies } => "copy_scaling_policies",
+            Self::CopyScaling { what: Scaling::Scheduled } => "copy_scheduled_actions",
             Self::GrowGreen { .. } => "grow_green",
             Self::ReleaseGreen => "release_green",
             Self::OpenOverlays { .. } => "open_overlays",

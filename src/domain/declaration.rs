@@ -67,6 +67,9 @@ pub struct ServerGroupSpec {
     pub instance_types: Vec<String>,
     #[serde(with = "time::text")]
     pub health_check_grace: Duration,
+    /// How long a new server's figures are left out of scaling; zero leaves it to the provider.
+    #[serde(default, with = "time::text")]
+    pub instance_warmup: Duration,
     pub tags: BTreeMap<String, String>,
 }
 

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::{
-    action::{Action, Shape, Side},
+    action::{Action, Scaling, Shape, Side},
     deployment::Deployment,
     drift::{self, Answer},
     health,
@@ -43,6 +43,7 @@ pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing
         Action::SetBase { to: Side::Blue, .. } => way_back(d),
         Action::RaiseShields { .. } => way_back(d),
         Action::DeleteRules { rules } => delete_rules(d, o, rules, timing, now),
+        Action::CopyScaling { what } => copy_scaling(d, o, *what),
         Action::GrowGreen { .. } => grow(d, o),
         Action::ReleaseGreen => release(d, o),
         Action::UnpinBlue => unpin(d, o),
@@ -184,6 +185,14 @@ fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Tim
     }
 }
 
+fn copy_scaling(d: &Deployment, o: &Observation, what: Scaling) -> Verdict {
+    match what {
+        Scaling::Policies => bring_up(d)?,
+        Scaling::Scheduled => must(d.phase == Phase::Retiring, 3, "green keeps its size until nobody can go back")?,
+    }
+    must(o.green.seen().is_some_and(|green| green.ours), 9, "the group is not ours, or unknown")
+}
+
 /// A late one may outlive the deployment's way back, with its group, and never its `retiring`: a quiet period lies between.
 fn grow(d: &Deployment, o: &Observation) -> Verdict {
     must(!d.intent.is_back(), 1, "it is to go back")?;
@@ -295,6 +304,8 @@ mod tests {
                 Action::PinBlue,
                 Action::UnpinBlue,
                 Action::CreateGreen,
+                Action::CopyScaling { what: Scaling::Policies },
+                Action::CopyScaling { what: Scaling::Scheduled },
                 Action::GrowGreen { size: 3 },
                 Action::ReleaseGreen,
                 Action::OpenOverlays { routes: vec![0] },

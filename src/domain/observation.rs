@@ -43,6 +43,8 @@ pub struct Observation {
     pub blue: Known<GroupView>,
     pub green_slot: Known<SlotView>,
     pub blue_slot: Known<SlotView>,
+    /// What scales green already; looked at at the end of provisioning and in `retiring`, where something is to be copied.
+    pub scaling: Known<ScalingView>,
     /// Launches of green that failed, newest first; looked at while provisioning.
     pub launch_failures: Vec<LaunchFailure>,
     /// Looked at while pending only.
@@ -243,6 +245,13 @@ pub struct SlotView {
     pub strangers: u32,
     /// Rules and default actions that name one of its target groups, whatever weight they give it.
     pub named_by: u32,
+}
+
+/// What the plan would have green scaled by, and green lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ScalingView {
+    pub policies_missing: u32,
+    pub scheduled_missing: u32,
 }
 
 /// A launch that failed.

@@ -49,6 +49,9 @@ pub struct BluePlan {
     /// To be put back by an unpin.
     pub min: u32,
     pub protected: bool,
+    /// What scales it, in the adapter's own form; null when nothing does.
+    #[serde(default)]
+    pub scaling: serde_json::Value,
 }
 
 /// The group to create.
@@ -335,6 +338,7 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
         size: blue.size,
         min: blue.min,
         protected: blue.protected,
+        scaling: blue.scaling.clone(),
     })
 }
 

@@ -14,7 +14,8 @@ use super::{
         Target, TargetGroupRef,
     },
     observation::{
-        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, Servers, SlotView,
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, ScalingView,
+        Servers, SlotView,
     },
     phase::Phase,
     plan::{self, Inputs},
@@ -59,6 +60,7 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
             max: 4,
             instance_types: Vec::new(),
             health_check_grace: Duration::from_secs(60),
+            instance_warmup: Duration::ZERO,
             tags: BTreeMap::new(),
         },
         strategy,
@@ -93,6 +95,7 @@ pub(crate) fn survey(routes: usize, group: &str) -> Survey {
             max: 4,
             protected: false,
             image: None,
+            scaling: serde_json::Value::Null,
         }),
         green_name_taken: false,
         faults: Vec::new(),
@@ -174,6 +177,7 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
         blue: group(),
         green_slot: slot(),
         blue_slot: slot(),
+        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: None,
     }

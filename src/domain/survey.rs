@@ -111,4 +111,6 @@ pub struct BlueSurvey {
     pub protected: bool,
     /// What its servers are made from, where it can be told.
     pub image: Option<String>,
+    /// What scales it, in the adapter's own form, to be copied to green; null when nothing does.
+    pub scaling: serde_json::Value,
 }

@@ -34,6 +34,9 @@ pub fn of_deployment(plan: &Plan, survey: &Survey, timing: &Timing) -> Steps {
             format!("rule {} above {}, all traffic still to blue", route.overlay_number, route.route),
         ));
     }
+    if plan.blue.as_ref().is_some_and(|blue| !blue.scaling.is_null()) {
+        steps.push(step("provisioning", "copy_scaling_policies", format!("target-tracking policies to {}", green.group)));
+    }
     steps.push(step("verifying", "wait", "every green server healthy, at weight 0"));
     for Stage { weight, bake_time } in &plan.strategy.stages {
         let bake = match bake_time {
@@ -51,6 +54,9 @@ pub fn of_deployment(plan: &Plan, survey: &Survey, timing: &Timing) -> Steps {
     let quiet = BakeTime::For(timing.quiet_period);
     steps.push(step("committing", "wait", format!("{quiet} (quiet period); rollback is legal all through it")));
     steps.push(step("retiring", "delete_rules", "the overlay of every route"));
+    if plan.blue.as_ref().is_some_and(|blue| !blue.scaling.is_null()) {
+        steps.push(step("retiring", "copy_scheduled_actions", format!("scheduled actions to {}", green.group)));
+    }
     if let Some(blue) = &plan.blue {
         steps.push(step("retiring", "detach", format!("{} out of {}; its servers drain", blue.group, plan.blue_slot)));
         steps.push(step("retiring", "delete_group", blue.group.to_string()));

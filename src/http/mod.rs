@@ -13,6 +13,7 @@ mod extract;
 mod health;
 mod layers;
 mod metrics;
+mod orphans;
 mod polling;
 mod rollback;
 mod serve;
@@ -79,6 +80,7 @@ fn usual() -> OpenApiRouter<Edge> {
         .routes(routes!(deployments::create))
         .routes(routes!(deployments::list))
         .routes(routes!(events::list))
+        .routes(routes!(orphans::list))
         .routes(routes!(commands::promote))
         .routes(routes!(commands::resume))
         .routes(routes!(commands::approve))

@@ -26,9 +26,10 @@ use crate::{
     },
 };
 
-const PAGE: usize = 20;
-/// How many deployments are read at once for one page of services.
-const READS_AT_ONCE_MAX: usize = 8;
+/// Entries a page, where the caller does not say.
+pub const PAGE: usize = 20;
+/// How many deployments are read at once for one page.
+pub const READS_AT_ONCE_MAX: usize = 8;
 
 /// Declare a service in an environment
 ///

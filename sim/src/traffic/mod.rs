@@ -73,15 +73,25 @@ impl Traffic {
 
     async fn follow(&self, shared: &Shared, delay_max: Duration, seed: u64) {
         let mut regions = shared.subscribe();
+        let mut followed: Option<Arc<Region>> = None;
         loop {
             let region = regions.borrow_and_update().clone();
+            let same = |table: fn(&Region, &Region) -> bool| followed.as_ref().is_some_and(|before| table(before, &region));
             // Targets first: a rule must not lead to a slot whose targets are not known yet.
-            self.slots.follow(&region);
-            let missing = self.follow_rules(&region, delay_max);
-            for name in missing {
-                self.open(shared, &region, &name, seed);
+            if !same(|one, other| one.target_groups.same(&other.target_groups) && one.instances.same(&other.instances)) {
+                self.slots.follow(&region);
+            }
+            let mut missing = Vec::new();
+            if !same(|one, other| one.rules.same(&other.rules) && one.listeners.same(&other.listeners)) {
+                missing = self.follow_rules(&region, delay_max);
+            }
+            for name in &missing {
+                self.open(shared, &region, name, seed);
             }
             self.seen.store(region.version, Ordering::Release);
+            // A port that could not be opened is tried again with the next change, whatever it is.
+            let open = missing.iter().all(|name| self.is_open(name));
+            followed = Some(region).filter(|_| open);
             if regions.changed().await.is_err() {
                 return;
             }
@@ -93,12 +103,17 @@ impl Traffic {
         let now = Instant::now();
         let mut frontends = self.frontends.lock().unwrap_or_else(PoisonError::into_inner);
         frontends.retain(|name, _| region.listeners.contains_key(name));
+        let mut tables = Table::all(region);
         for (name, frontend) in frontends.iter_mut() {
-            if let Some(listener) = region.listeners.get(name) {
-                frontend.follow(Table::of(region, listener), now, delay_max);
+            if let Some(table) = tables.remove(name) {
+                frontend.follow(table, now, delay_max);
             }
         }
         region.listeners.keys().filter(|name| !frontends.contains_key(*name)).cloned().collect()
+    }
+
+    fn is_open(&self, name: &Name) -> bool {
+        self.frontends.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 
     fn open(&self, shared: &Shared, region: &Region, name: &Name, seed: u64) {

@@ -1,7 +1,7 @@
 //! What one listener does with a request: rules by priority, the default action last.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Request, Uri, header, request::Parts};
 use ipnet::IpNet;
 
 use super::wildcard::{Case, matches};
-use crate::model::{Action, Condition, Listener, Name, Region};
+use crate::model::{self, Action, Condition, Listener, Name, Region};
 
 /// One listener's rules as a load-balancer node knows them at some moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,12 +58,28 @@ impl Table {
     /// The rules of `listener` in this snapshot.
     #[must_use]
     pub fn of(region: &Region, listener: &Listener) -> Self {
-        let mut rules: Vec<Rule> = region
-            .rules
-            .values()
-            .filter(|rule| rule.listener == listener.arn)
-            .map(|rule| Rule { priority: rule.priority, conditions: rule.conditions.clone(), actions: rule.actions.clone() })
-            .collect();
+        let own = region.rules.values().filter(|rule| rule.listener == listener.arn);
+        Self::new(listener, own)
+    }
+
+    /// Those of every listener: one walk over the rules, of which there may be thousands.
+    #[must_use]
+    pub fn all(region: &Region) -> BTreeMap<&Name, Self> {
+        let mut rules: BTreeMap<&Name, Vec<&model::Rule>> = BTreeMap::new();
+        for rule in region.rules.values() {
+            rules.entry(&rule.listener).or_default().push(rule);
+        }
+        let own = |listener: &Listener| rules.get(&listener.arn).into_iter().flatten().copied().collect::<Vec<_>>();
+        region.listeners.values().map(|listener| (&listener.arn, Self::new(listener, own(listener).into_iter()))).collect()
+    }
+
+    fn new<'a>(listener: &Listener, own: impl Iterator<Item = &'a model::Rule>) -> Self {
+        let own = own.map(|rule| Rule {
+            priority: rule.priority,
+            conditions: rule.conditions.clone(),
+            actions: rule.actions.clone(),
+        });
+        let mut rules: Vec<Rule> = own.collect();
         rules.sort_by_key(|rule| rule.priority);
         Self { rules, default_actions: listener.default_actions.clone() }
     }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
-use cutover_sim::scenario::Stage;
+use cutover_sim::{model::TargetState, options::Options, scenario::Stage};
 
-use super::region::{eventually, forward, host, quick, staged};
+use super::region::{World, eventually, forward, host, quick, slow, staged};
 
 /// The version that answers one request to `host`.
 async fn version(client: &reqwest::Client, address: SocketAddr, host: &str) -> Option<String> {
@@ -58,4 +58,24 @@ async fn an_overlay_moves_real_traffic_and_its_deletion_brings_it_back() {
     all_from(address, &service.host, "v2").await;
     world.elb.delete_rule().rule_arn(overlay).send().await.expect("rolled back");
     all_from(address, &service.host, "v1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_services_serve_side_by_side_each_on_its_own_host() {
+    let stage = Stage { services: 300, servers: 1, health_check_interval_seconds: 40, ..Stage::default() };
+    let (World { sim, .. }, staged) = staged(Options { scale: 0.05, ..slow() }, &stage).await;
+    eventually("all of them are healthy", || async {
+        let region = sim.shared().now();
+        let slots = region.target_groups.values().flat_map(|slot| slot.targets.values());
+        (slots.filter(|target| target.state == TargetState::Healthy).count() == 300).then_some(())
+    })
+    .await;
+    let http = reqwest::Client::new();
+    for service in [&staged.services[0], &staged.services[26], &staged.services[299]] {
+        let region = sim.shared().now();
+        let address = region.listeners[service.listeners[0].as_str()].address.expect("it is open");
+        let answer = http.get(format!("http://{address}/")).header("host", &service.host).send().await.expect("answered");
+        let served_by = answer.headers()["x-instance"].to_str().expect("an id");
+        assert_eq!(Some(&region.instances[served_by].group), service.blue.as_ref());
+    }
 }

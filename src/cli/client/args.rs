@@ -30,6 +30,8 @@ pub enum Command {
     Resume(Steer),
     /// Set green's share of traffic by hand, in percent; `resume` goes on from there
     Weight(Weight),
+    /// List what ended deployments left in the cloud, and when it goes
+    Orphans(Orphans),
 }
 
 /// Where the service is and how to speak to it.
@@ -51,7 +53,7 @@ pub struct Connection {
 pub enum Output {
     Json,
     Table,
-    /// The deployment's id, which every command takes for a target
+    /// The deployment's id, which every command takes for a target; of a list, its names
     Name,
 }
 
@@ -140,6 +142,15 @@ pub struct Weight {
     /// Green's share in percent, with at most one decimal
     #[arg(value_parser = percent)]
     pub green: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct Orphans {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// Only those of this SERVICE/ENVIRONMENT
+    #[arg(value_parser = pair)]
+    pub target: Option<Pair>,
 }
 
 #[derive(Debug, Args)]

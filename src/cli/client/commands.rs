@@ -20,6 +20,8 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a rollback is tried, unless told otherwise: at 3 a.m. nobody wants to press the key again.
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(60);
+/// Pages of one list.
+const PAGES_MAX: usize = 100;
 /// Between two tries of a rollback that was taken on but not accepted by the load balancer yet.
 const ROLLBACK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -44,6 +46,7 @@ pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, F
         }
         Command::Pause(args) => steer(&args, "pause", json!({}), Again::For(PATIENCE)).await,
         Command::Resume(args) => steer(&args, "resume", json!({}), Again::For(PATIENCE)).await,
+        Command::Orphans(args) => orphans(args).await,
         Command::Weight(args) => steer(&args.steer, "weight", json!({"green": args.green}), Again::For(PATIENCE)).await,
     }
 }
@@ -242,6 +245,25 @@ async fn command(api: &Api, args: &Steer, name: &str, mut body: Value, again: Ag
     })?;
     let changed = answer.accepted_only || answer.repeated;
     Ok((Resource::read(answer.body)?, changed))
+}
+
+async fn orphans(args: args::Orphans) -> Result<Exit, Failure> {
+    let api = connect(&args.connection)?;
+    let of = args.target.map(|pair| format!("&service={}&environment={}", pair.service, pair.environment)).unwrap_or_default();
+    let mut items = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..PAGES_MAX {
+        let path = format!("v1/orphans?limit=100{of}{cursor}");
+        let answer = api.call(Call::get(&path), Again::For(PATIENCE)).await?;
+        let page: Page<Value> = serde_json::from_value(answer.body)
+            .map_err(|error| Failure::new(Exit::Error, format!("the answer is no list of orphans: {error}")))?;
+        items.extend(page.items);
+        match page.next_cursor {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return render::orphans(items, args.connection.output).map(|()| Exit::Done),
+        }
+    }
+    Err(Failure::new(Exit::Error, format!("there are more than {} orphans: ask for one service's", PAGES_MAX * 100)))
 }
 
 /// The deployment that a target means: the one named, or the newest.

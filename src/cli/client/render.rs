@@ -6,11 +6,13 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{
     args::Output,
-    resource::{Deployment, Event, Resource, Side},
+    exit::{Exit, Failure},
+    resource::{Deployment, Event, Orphan, Resource, Side},
 };
 
 const BAR: usize = 40;
@@ -44,6 +46,45 @@ pub(super) fn plan(answer: &Value, output: Output) {
     }
     lines.push_str("nothing was changed\n");
     out(&lines);
+}
+
+/// Prints what ended deployments left behind.
+pub(super) fn orphans(items: Vec<Value>, output: Output) -> Result<(), Failure> {
+    let read = |item: &Value| {
+        Orphan::deserialize(item)
+            .map_err(|error| Failure::new(Exit::Error, format!("the answer is no list of orphans: {error}")))
+    };
+    let all = items.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    match output {
+        Output::Json => json(&json!({"items": items, "next_cursor": null})),
+        Output::Table if all.is_empty() => say("nothing was left behind"),
+        Output::Table => out(&all.iter().map(|orphan| left(orphan, Timestamp::now())).collect::<String>()),
+        Output::Name => out(&all.iter().map(|orphan| format!("{}\n", orphan.name)).collect::<String>()),
+    }
+    Ok(())
+}
+
+fn left(orphan: &Orphan, now: Timestamp) -> String {
+    let Orphan { kind, name, first_seen_at, why, remove_at, kept_because } = orphan;
+    let fate = match (kept_because, remove_at) {
+        (Some(because), _) => format!("kept: {because}"),
+        (None, Some(at)) if *at > now => format!("goes in {}", about(at.duration_since(now).as_secs())),
+        (None, Some(_)) => "on its way out".to_owned(),
+        (None, None) => "kept".to_owned(),
+    };
+    let seen = about(now.duration_since(*first_seen_at).as_secs());
+    format!("{kind:<13} {name}\n              {why}\n              seen for {seen}; {fate}\n")
+}
+
+/// The two largest units are as much as anybody wants to know.
+fn about(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (1.., ..) => format!("{days}d{hours}h"),
+        (_, 1.., _) => format!("{hours}h{minutes}m"),
+        (_, _, 1..) => format!("{minutes}m"),
+        _ => format!("{}s", seconds.max(0)),
+    }
 }
 
 /// Prints an answer as it came.
@@ -185,9 +226,29 @@ fn rollback(d: &Deployment) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    #[test]
+    fn an_orphan_shows_why_it_is_one_and_when_it_goes() {
+        let orphan = |remove_at: Option<&str>, kept_because: Option<&str>| Orphan {
+            kind: "server_group".to_owned(),
+            name: "web-prod-v042".to_owned(),
+            first_seen_at: "2026-11-24T12:00:00Z".parse().unwrap(),
+            why: "web/prod #42 ended rolled_back, and its server group is still there".to_owned(),
+            remove_at: remove_at.map(|at| at.parse().unwrap()),
+            kept_because: kept_because.map(str::to_owned),
+        };
+        let shown = |orphan: Orphan| left(&orphan, "2026-11-24T13:05:09Z".parse().unwrap());
+        let expected = "\
+server_group  web-prod-v042
+              web/prod #42 ended rolled_back, and its server group is still there
+              seen for 1h5m; goes in 22h54m
+";
+        assert_eq!(shown(orphan(Some("2026-11-25T12:00:00Z"), None)), expected);
+        assert!(shown(orphan(Some("2026-11-24T13:00:00Z"), None)).contains("on its way out"));
+        assert!(shown(orphan(None, Some("it may serve"))).contains("kept: it may serve"));
+        assert_eq!([5, 65, 200_000].map(about), ["5s", "1m", "2d7h"]);
+    }
 
     #[test]
     fn a_status_shows_what_a_person_at_night_asks() {

@@ -181,4 +181,20 @@ pub(super) struct Event {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
+    #[serde(default)]
+    pub(super) next_cursor: Option<String>,
+}
+
+/// What an ended deployment left behind.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Orphan {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) first_seen_at: Timestamp,
+    #[serde(default)]
+    pub(super) why: String,
+    #[serde(default)]
+    pub(super) remove_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(super) kept_because: Option<String>,
 }

@@ -37,6 +37,7 @@ impl AwsCloud {
             Action::PinBlue => groups.pin(blue(plan, action)?).await,
             Action::UnpinBlue => groups.unpin(blue(plan, action)?).await,
             Action::CreateGreen => groups.create(&plan.green).await,
+            Action::CopyScaling { what } => groups.copy_scaling(plan, blue(plan, action)?, *what).await,
             Action::GrowGreen { size } => groups.grow(&plan.green, *size).await,
             Action::ReleaseGreen => groups.release(&plan.green).await,
             Action::Detach { side } => {

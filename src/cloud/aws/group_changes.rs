@@ -6,11 +6,19 @@ use aws_sdk_autoscaling::types::{
     DeletionProtection, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, MixedInstancesPolicy,
 };
 
-use super::{AwsCloud, client::Clients, fault, groups, names, operation::Operation};
+use super::{
+    AwsCloud,
+    client::Clients,
+    fault,
+    groups::{self, SeenGroup},
+    names,
+    operation::Operation,
+};
 use crate::{
     domain::{
         deployment::Deployment,
         ids::{GroupName, Image, SlotRef, TargetGroupRef},
+        observation::Attached,
         plan::{BluePlan, GreenPlan},
     },
     engine::ports::{Fault, FaultKind},
@@ -32,13 +40,15 @@ impl<'a> GroupChanges<'a> {
         let spec = &self.d.declaration.server_group;
         let size = signed(green.size);
         let grace = i32::try_from(spec.health_check_grace.as_secs()).unwrap_or(i32::MAX);
+        let warmup = Some(spec.instance_warmup).filter(|warmup| !warmup.is_zero());
+        let warmup = warmup.map(|warmup| i32::try_from(warmup.as_secs()).unwrap_or(i32::MAX));
         let call = |fence| {
             let call = self.clients.autoscaling.create_auto_scaling_group().auto_scaling_group_name(green.group.as_str());
             let call = call.min_size(size).desired_capacity(size).max_size(signed(spec.max.max(green.size)));
             let call =
                 call.set_target_group_arns(Some(arns(green.slot.target_groups()))).vpc_zone_identifier(spec.subnets.join(","));
             // AWS's default grace is none, which loops launch and terminate.
-            let call = call.health_check_type("ELB").health_check_grace_period(grace);
+            let call = call.health_check_type("ELB").health_check_grace_period(grace).set_default_instance_warmup(warmup);
             let call = call.set_tags(Some(names::group_tags(&self.cloud.installation, self.d)));
             let call = match self.policy(&green.image) {
                 Servers::Override(policy) => call.mixed_instances_policy(policy),
@@ -55,7 +65,13 @@ impl<'a> GroupChanges<'a> {
     async fn adopt(self, green: &GreenPlan, fault: Fault) -> Result<(), Fault> {
         let look = groups::named(self.clients, &[&green.group], self.deadline).await;
         match look.ok().and_then(|groups| groups.into_iter().next()) {
-            Some(group) if group.is_of(&self.cloud.installation, self.d.id) => Ok(()),
+            Some(group) if group.is_of(&self.cloud.installation, self.d.id) => match unlike(&group, green) {
+                None => Ok(()),
+                Some(what) => Err(fault::rejected(
+                    fault.operation,
+                    format!("{} exists with our tags, but {what}: it was changed, or made from another plan", green.group),
+                )),
+            },
             Some(_) => Err(fault::rejected(
                 fault.operation,
                 format!("a server group named {} exists and is not this deployment's", green.group),
@@ -188,6 +204,19 @@ impl BareChanges<'_> {
         };
         self.clients.change(Operation::UpdateAutoScalingGroup, self.deadline, call).await.map(|_| ())
     }
+}
+
+/// What of a group is not as the plan has it. Its size may have grown since; what it is made of, and where it serves, may not
+/// differ.
+fn unlike(group: &SeenGroup, green: &GreenPlan) -> Option<String> {
+    let image = green.image.to_string();
+    if group.image.as_deref().is_some_and(|made_from| made_from != image) {
+        return Some(format!("it is made from {}, not from {image}", group.image.as_deref().unwrap_or_default()));
+    }
+    if Attached::to(&green.slot, &group.target_groups) != Attached::Everywhere {
+        return Some(format!("it is not in the slot {}", green.slot));
+    }
+    (group.max < green.size).then(|| format!("it may have {} servers at most, and {} are planned", group.max, green.size))
 }
 
 /// When a group left its target groups.

@@ -29,6 +29,7 @@ mod observe;
 mod operation;
 mod rule_changes;
 mod rules;
+mod scaling;
 mod session;
 mod shape;
 mod slots;

@@ -17,14 +17,16 @@ use super::{
     looks::When,
     operation::Operation,
     rules::{PAGES_MAX, SeenRule},
-    shape, weights,
+    scaling, shape, weights,
 };
 use crate::{
     domain::{
         deployment::Deployment,
         drift,
         ids::{GroupName, ListenerRef, LoadBalancerRef, SlotRef},
-        observation::{Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, SlotView},
+        observation::{
+            Attached, Forward, GroupView, Known, LaunchFailure, Observation, RouteView, RuleView, ScalingView, SlotView,
+        },
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
         survey::Role,
@@ -34,6 +36,12 @@ use crate::{
 
 /// Rules by listener, as far as they could be read.
 type Listeners = BTreeMap<ListenerRef, Result<Arc<Vec<SeenRule>>, Fault>>;
+/// What matters of a group that is being made.
+struct Booting {
+    failures: Vec<LaunchFailure>,
+    scaling: Known<ScalingView>,
+}
+
 /// A slot's targets, where they were looked at.
 type SeenTargets = Option<Result<Targets, Fault>>;
 
@@ -45,6 +53,7 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
         blue: not_looked_at(),
         green_slot: not_looked_at(),
         blue_slot: not_looked_at(),
+        scaling: not_looked_at(),
         launch_failures: Vec::new(),
         survey: None,
     };
@@ -80,9 +89,9 @@ struct Look<'a> {
 impl Look<'_> {
     async fn at_all(self, seen: &mut Observation) {
         let Self { cloud, d, plan, .. } = self;
-        let ((listeners, named_by), (groups, green_targets, launch_failures), blue_targets) =
+        let ((listeners, named_by), (groups, green_targets, booting), blue_targets) =
             join3(self.at_rules(), self.at_groups(), self.at_blue_targets()).await;
-        seen.launch_failures = launch_failures;
+        (seen.scaling, seen.launch_failures) = (booting.scaling, booting.failures);
         seen.routes =
             plan.routes.iter().enumerate().map(|(i, route)| route_view(cloud, d, plan, i, route, &listeners)).collect();
 
@@ -101,7 +110,7 @@ impl Look<'_> {
     }
 
     /// The groups; then, where it matters what they show, green's targets and its failed launches.
-    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Vec<LaunchFailure>) {
+    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Booting) {
         let green = &self.plan.green;
         let names: Vec<_> = self.plan.blue.iter().map(|blue| &blue.group).chain([&green.group]).collect();
         let groups = self.clients.groups(&names, self.when).await;
@@ -121,8 +130,19 @@ impl Look<'_> {
                 Vec::new()
             }
         };
-        let (targets, failures) = join(targets, failures).await;
-        (groups, targets, failures)
+        let scaling = async {
+            // Copied once all servers are up, and once nobody can go back any more: looked at only then.
+            let all_up = booting && servers.is_some_and(|servers| servers.in_service >= green.size);
+            match &self.plan.blue {
+                Some(blue) if !blue.scaling.is_null() && (all_up || self.d.phase == Phase::Retiring) => {
+                    let lacking = scaling::lacking(self.clients, blue, &green.group, self.when.deadline).await;
+                    lacking.map_or_else(unknown, Known::Seen)
+                }
+                _ => not_looked_at(),
+            }
+        };
+        let (targets, failures, scaling) = join3(targets, failures, scaling).await;
+        (groups, targets, Booting { failures, scaling })
     }
 
     /// Whether a decision may hang on green's targets, one by one: until the commit its health, on the way back its draining.

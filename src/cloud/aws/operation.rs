@@ -72,10 +72,14 @@ operations! {
     ModifyListener: Elb, Change;
     ModifyRule: Elb, Change;
     DescribeAutoScalingGroups: AutoScaling, Look;
+    DescribePolicies: AutoScaling, Look;
+    DescribeScheduledActions: AutoScaling, Look;
     DescribeScalingActivities: AutoScaling, Look;
+    BatchPutScheduledUpdateGroupAction: AutoScaling, Change;
     CreateAutoScalingGroup: AutoScaling, Change;
     DeleteAutoScalingGroup: AutoScaling, Change;
     DetachLoadBalancerTargetGroups: AutoScaling, Change;
+    PutScalingPolicy: AutoScaling, Change;
     UpdateAutoScalingGroup: AutoScaling, Change;
 }
 

@@ -7,16 +7,17 @@ use std::{
     time::Instant,
 };
 
-use futures::future::{join_all, join3};
+use futures::future::{join_all, join4};
 
 use super::{
     AwsCloud, arn,
     client::Clients,
+    fault,
     form::Stickiness,
     groups::{SeenGroup, Targets},
     looks::When,
     rules::SeenRule,
-    shape,
+    scaling, shape,
     slots::{self, SeenTargetGroup},
 };
 use crate::{
@@ -66,13 +67,15 @@ impl AwsCloud {
         let in_slots = declaration.slots.iter().map(|slot| {
             join_all(slot.target_groups().iter().map(|target_group| slots::look(&clients, target_group, deadline)))
         });
-        let (listeners, slots, groups) = join3(
+        let (listeners, slots, groups, scaling) = join4(
             self.listeners(&clients, routes.iter().map(|route| &route.listener), when),
             join_all(in_slots),
             clients.groups(&names, when),
+            scaling_of(&clients, blue, deadline),
         )
         .await;
         let (listeners, groups) = (listeners?, groups?);
+        let (scaling, left_behind) = scaling?;
 
         let mut seen_slots = Vec::with_capacity(slots.len());
         for (i, slot) in slots.into_iter().enumerate() {
@@ -90,7 +93,8 @@ impl AwsCloud {
         survey.green_name_taken =
             groups.get(&green).is_some_and(|group| !deployment.is_some_and(|id| group.is_of(&self.installation, id)));
         if let Some(blue) = blue {
-            note_blue(&mut survey, blue, &groups, &declaration.slots, &seen_slots);
+            note_blue(&mut survey, blue, &groups, &declaration.slots, &seen_slots, scaling);
+            survey.warnings.extend(left_behind);
         }
         Ok(survey)
     }
@@ -209,6 +213,7 @@ fn note_blue(
     groups: &BTreeMap<GroupName, SeenGroup>,
     slots: &[SlotRef],
     seen_slots: &[SeenSlot],
+    scaling: serde_json::Value,
 ) {
     let Some(group) = groups.get(name) else {
         let detail = format!("there is no Auto Scaling group {name}: name the one that serves now");
@@ -235,5 +240,19 @@ fn note_blue(
         max: group.max,
         protected: group.protected,
         image: group.image.clone(),
+        scaling,
     });
+}
+
+/// What scales blue, in the form that the plan keeps; what cannot be copied becomes a warning.
+async fn scaling_of(
+    clients: &Clients,
+    blue: Option<&GroupName>,
+    deadline: Instant,
+) -> Result<(serde_json::Value, Vec<String>), Fault> {
+    let Some(blue) = blue else { return Ok((serde_json::Value::Null, Vec::new())) };
+    let seen = scaling::of(clients, blue, deadline).await?;
+    let form = if seen.form.is_empty() { Ok(serde_json::Value::Null) } else { serde_json::to_value(&seen.form) };
+    let form = form.map_err(|error| fault::rejected("DescribePolicies", format!("it could not be kept: {error}")))?;
+    Ok((form, seen.left_behind))
 }

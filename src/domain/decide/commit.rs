@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Decision, all_routes, routes_where};
 use crate::domain::{
-    action::{Action, Side},
+    action::{Action, Scaling, Side},
     deployment::Deployment,
     drift,
     observation::{Attached, GroupView, Known, Observation},
@@ -87,6 +87,13 @@ pub(super) fn retiring(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         Known::Seen(green) if green.min > d.declaration.server_group.min => return Decision::Act(Action::ReleaseGreen),
         Known::Seen(_) => {}
         Known::Absent | Known::Unknown(_) => return Decision::WAIT,
+    }
+    if plan.blue.as_ref().is_some_and(|blue| !blue.scaling.is_null()) {
+        match o.scaling.seen() {
+            Some(scaling) if scaling.scheduled_missing == 0 => {}
+            Some(_) => return Decision::Act(Action::CopyScaling { what: Scaling::Scheduled }),
+            None => return Decision::WAIT,
+        }
     }
     match plan.blue.as_ref().map(|_| remove(d, o, timing, plan, Side::Blue)) {
         Some(Removal::Act(action)) => Decision::Act(action),

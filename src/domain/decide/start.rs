@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Decision, routes_where};
 use crate::domain::{
-    action::Action,
+    action::{Action, Scaling},
     deadline,
     deployment::{Deployment, Trigger},
     observation::{Known, Observation},
@@ -139,7 +139,9 @@ pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> D
         .map(|route| route.seen().and_then(|view| view.overlays.first()).map(|overlay| overlay.rule.clone()))
         .collect();
     match (overlays, o.green.seen()) {
-        (Some(overlays), Some(green)) if all_healthy(plan, green.servers) && pinned(plan, o) && !d.intent.is_paused() => {
+        (Some(overlays), Some(green))
+            if all_healthy(plan, green.servers) && pinned(plan, o) && scales(plan, o) && !d.intent.is_paused() =>
+        {
             let mut next = d.entering(Phase::Verifying, now);
             next.overlays = overlays;
             next.provisioned_at = Some(now);
@@ -170,7 +172,19 @@ fn wanted(d: &Deployment, plan: &Plan, o: &Observation, now: Timestamp) -> Optio
         return None;
     }
     let routes = routes_where(o, |_, view| view.overlays.is_empty());
-    (!routes.is_empty()).then_some(Action::OpenOverlays { routes })
+    if !routes.is_empty() {
+        return Some(Action::OpenOverlays { routes });
+    }
+    // A policy that counts requests names a target group that has to be in a rule first.
+    let missing = o.scaling.seen().is_some_and(|scaling| scaling.policies_missing > 0);
+    let ours = o.green.seen().is_some_and(|green| green.ours);
+    (missing && ours).then_some(Action::CopyScaling { what: Scaling::Policies })
+}
+
+/// Whether green scales as blue does; what could not be seen is not known to.
+fn scales(plan: &Plan, o: &Observation) -> bool {
+    plan.blue.as_ref().is_none_or(|blue| blue.scaling.is_null())
+        || o.scaling.seen().is_some_and(|scaling| scaling.policies_missing == 0)
 }
 
 /// Pins blue where it is seen not to be.

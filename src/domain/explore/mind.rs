@@ -346,8 +346,8 @@ fn calls(facts: &Facts, action: &Action) -> Vec<Call> {
         Action::PinBlue => vec![Call::Pin { group: facts.blue }],
         Action::UnpinBlue => vec![Call::Unpin { group: facts.blue }],
         Action::CreateGreen => vec![Call::Create { group: facts.green, slot: green }],
-        // No group of the model grows.
-        Action::GrowGreen { .. } => Vec::new(),
+        // No group of the model grows, or scales by itself.
+        Action::GrowGreen { .. } | Action::CopyScaling { .. } => Vec::new(),
         Action::ReleaseGreen => vec![Call::Release { group: facts.green }],
         Action::OpenOverlays { routes } => {
             routes.iter().map(|i| Call::Open { route: route(i), owner, to: blue, form: facts.forms[*i] }).collect()

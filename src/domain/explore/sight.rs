@@ -5,7 +5,8 @@ use crate::domain::{
     deployment::Deployment,
     ids::{DeploymentId, GroupName, RuleRef, SlotRef, TargetGroupRef},
     observation::{
-        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, Servers, SlotView,
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, ScalingView,
+        Servers, SlotView,
     },
     plan::RoutePlan,
     sample,
@@ -60,6 +61,7 @@ pub fn observation(d: &Deployment, sight: &Sight) -> Observation {
         blue: group(BLUE, plan.blue.as_ref().map(|blue| &blue.group), 1 - green_slot),
         green_slot: slot(GREEN, green_slot),
         blue_slot: slot(BLUE, 1 - green_slot),
+        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: None,
     }
@@ -161,6 +163,7 @@ fn before_a_plan(d: &Deployment, sight: &Sight) -> Observation {
         blue: Known::Absent,
         green_slot: Known::Absent,
         blue_slot: Known::Absent,
+        scaling: Known::Seen(ScalingView::default()),
         launch_failures: Vec::new(),
         survey: Some(survey),
     }

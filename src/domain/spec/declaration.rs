@@ -138,7 +138,17 @@ fn slot<'a>(node: &Node<'a>, named: &mut HashSet<&'a str>, faults: &mut Faults) 
 }
 
 fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec> {
-    let known = &["launch_template", "subnets", "capacity", "min", "max", "instance_types", "health_check_grace", "tags"];
+    let known = &[
+        "launch_template",
+        "subnets",
+        "capacity",
+        "min",
+        "max",
+        "instance_types",
+        "health_check_grace",
+        "instance_warmup",
+        "tags",
+    ];
     let fields = node.fields(known, faults)?;
     let launch_template = fields.required("launch_template", faults).and_then(|node| launch_template(&node, faults));
     let subnets =
@@ -156,6 +166,7 @@ fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec>
         node.different_texts(0..=INSTANCE_TYPES_MAX, ID_CHARS_MAX, faults)
     });
     let health_check_grace = fields.or("health_check_grace", GRACE_DEFAULT, faults, |node, faults| grace(&node, faults));
+    let instance_warmup = fields.or("instance_warmup", Duration::ZERO, faults, |node, faults| grace(&node, faults));
     let tags = fields.or("tags", BTreeMap::new(), faults, |node, faults| tags(&node, faults));
     let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
     Some(ServerGroupSpec {
@@ -166,6 +177,7 @@ fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec>
         max: max?,
         instance_types: owned(instance_types?),
         health_check_grace: health_check_grace?,
+        instance_warmup: instance_warmup?,
         tags: tags?,
     })
 }

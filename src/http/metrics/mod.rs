@@ -98,6 +98,11 @@ struct ServerLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrphanLabels {
+    kind: &'static str,
+}
+
 /// What the records show, as series.
 #[derive(Debug, Default)]
 struct Series {
@@ -106,6 +111,8 @@ struct Series {
     weight: Family<WeightLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     servers: Family<ServerLabels, Gauge>,
     tick_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    orphans: Family<OrphanLabels, Gauge>,
+    orphans_removed: Family<OrphanLabels, Counter>,
 }
 
 impl Series {
@@ -123,6 +130,13 @@ impl Series {
             series.ended.get_or_create(&labels).inc_by(*count);
         }
         series.tick_age.set(figures.tick_age.as_secs_f64());
+        for (kind, count) in &figures.orphans.listed {
+            let gauge = series.orphans.get_or_create(&OrphanLabels { kind: kind.name() });
+            gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        for (kind, count) in &figures.orphans.removed {
+            series.orphans_removed.get_or_create(&OrphanLabels { kind: kind.name() }).inc_by(*count);
+        }
         series
     }
 
@@ -164,6 +178,8 @@ impl Series {
         registry.register("cutover_deployments", "Deployments that ended, by outcome", self.ended);
         registry.register("cutover_traffic_weight_ratio", "Share of traffic of a running deployment's groups", self.weight);
         registry.register("cutover_servers", "Servers of a running deployment's groups", self.servers);
+        registry.register("cutover_orphans", "What ended deployments left in the cloud, as listed", self.orphans);
+        registry.register("cutover_orphans_removed", "What the sweepers removed", self.orphans_removed);
         let help = "Time since the engine last looked for due work";
         registry.register_with_unit("cutover_engine_tick_age", help, Unit::Seconds, self.tick_age);
     }

@@ -71,6 +71,9 @@ pub struct ServerGroupView {
     pub instance_types: Vec<String>,
     #[schema(required = false, example = "60s", max_length = 64)]
     pub health_check_grace: String,
+    /// How long a new server's figures are left out of scaling. `0s` leaves it to the provider.
+    #[schema(required = false, example = "0s", max_length = 64)]
+    pub instance_warmup: String,
     #[schema(required = false)]
     pub tags: BTreeMap<String, String>,
 }
@@ -212,6 +215,7 @@ impl From<&ServerGroupSpec> for ServerGroupView {
             max: spec.max,
             instance_types: spec.instance_types.clone(),
             health_check_grace: show_duration(spec.health_check_grace),
+            instance_warmup: show_duration(spec.instance_warmup),
             tags: spec.tags.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod declaration;
 mod deployment;
 mod environment;
+mod orphan;
 mod request;
 
 pub use declaration::{
@@ -15,6 +16,7 @@ pub use deployment::{
     WeightView,
 };
 pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView};
+pub use orphan::{OrphanKindWord, OrphanView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
 
 use serde::{Serialize, Serializer};

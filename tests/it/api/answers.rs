@@ -46,6 +46,8 @@ async fn the_metrics_show_the_records_as_they_are_now() {
         "cutover_traffic_weight_ratio{service=\"web\",environment=\"prod\",color=\"blue\",kind=\"observed\"} 0.95".to_owned(),
         "cutover_servers{service=\"web\",environment=\"prod\",color=\"green\",state=\"healthy\"} 4".to_owned(),
         "cutover_database_up 1".to_owned(),
+        "cutover_orphans{kind=\"server_group\"} 0".to_owned(),
+        "cutover_orphans_removed_total{kind=\"rule\"} 0".to_owned(),
         "http_server_request_duration_seconds_count{http_request_method=\"POST\",http_route=\"/v1/deployments/{id}/pause\",http_response_status_code=\"202\"} 1".to_owned(),
     ] {
         assert!(page.text.lines().any(|shown| shown == line), "{line} is not in\n{}", page.text);

@@ -7,6 +7,7 @@ mod deploying;
 mod door;
 mod fuzzing;
 mod limits;
+mod orphans;
 mod records;
 mod rolling_back;
 mod serving;

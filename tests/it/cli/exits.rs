@@ -277,6 +277,30 @@ async fn a_dry_run_shows_the_steps_in_order() {
 }
 
 #[tokio::test]
+async fn what_was_left_behind_is_listed_over_all_pages() {
+    let orphan = |name: &str| {
+        json!({"kind": "server_group", "name": name, "first_seen_at": "2026-11-24T12:00:00Z", "why": "it was left", "remove_at": null,
+               "kept_because": "it may serve", "of_tomorrow": 1})
+    };
+    let page = |name: &str, next: Value| Reply::Json(200, json!({"items": [orphan(name)], "next_cursor": next}));
+    let pages = || [page("web-prod-v001", json!("7")), page("web-prod-v002", Value::Null)];
+    for (output, expected) in
+        [("name", "web-prod-v001\nweb-prod-v002\n"), ("table", "kept: it may serve"), ("json", "of_tomorrow")]
+    {
+        let fake = Fake::start().await.on("GET /v1/orphans", pages());
+        let ran = run(&fake, &["orphans", "web/prod", "-o", output]).await;
+        assert!(ran.code == Some(0) && ran.out.contains(expected), "{ran:?}");
+        assert_eq!(fake.times("GET /v1/orphans"), 2);
+    }
+    let nothing = Fake::start().await.on("GET /v1/orphans", [Reply::Json(200, json!({"items": [], "next_cursor": null}))]);
+    let ran = run(&nothing, &["orphans"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(ran.err.contains("nothing was left behind"), "{ran:?}");
+    let refused = Fake::start().await.on("GET /v1/orphans", [problem(401, "unauthorized")]);
+    assert_eq!(run(&refused, &["orphans"]).await.code, Some(4));
+}
+
+#[tokio::test]
 async fn a_service_that_hangs_is_left_when_time_is_up() {
     let fake = Fake::start().await.on(&format!("GET /v1/deployments/{ID}"), [Reply::Json(200, running()), Reply::Silence]);
     let fake = fake.on(&format!("GET /v1/deployments/{ID}/events"), [Reply::Json(200, json!({"items": []}))]);

@@ -12,10 +12,11 @@ use cutover_sim::{
     scenario::Stage,
 };
 
-use super::region::{NOW, Replica};
+use super::region::NOW;
 use crate::support::{
     house::{by, target},
     region::Scene,
+    replica::Replica,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -78,6 +78,20 @@ async fn green_follows_a_blue_that_grows_and_never_has_more_traffic_than_servers
 }
 
 #[tokio::test]
+async fn what_scales_blue_scales_green_policies_before_traffic_and_schedules_once_nobody_goes_back() {
+    let house = House::new(declaration(&[1000]), at_once()).await;
+    house.cloud.world().blue_scales = true;
+    let id = house.deploy("ami-0bb2").await;
+    let d = house.until(id, "the end", ended).await;
+    assert_eq!(d.status(), Status::Succeeded, "{d:#?}");
+    let world = house.cloud.world();
+    let at = |name: &str| world.changes.iter().position(|change| change == name).unwrap_or_else(|| panic!("no {name}"));
+    let order =
+        ["open_overlays", "copy_scaling_policies", "set_weight", "delete_rules", "copy_scheduled_actions", "delete_group"];
+    assert!(order.map(at).is_sorted(), "{:?}", world.changes);
+}
+
+#[tokio::test]
 async fn the_next_deployment_takes_the_other_slot_back() {
     let house = House::new(declaration(&[1000]), at_once()).await;
     let first = house.deploy("ami-0bb2").await;

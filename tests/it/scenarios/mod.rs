@@ -5,6 +5,7 @@ mod crash;
 mod drift;
 mod driver;
 mod engine;
+mod faults;
 mod refused;
 mod region;
 mod sweeping;

@@ -1,115 +1,23 @@
 //! The main job on real input: real servers, real requests, the AWS adapter, the driver.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cutover::{
     domain::{
         deployment::{Deployment, Status},
-        ids::{DeploymentId, HolderId, Image},
         phase::Phase,
         time::BakeTime,
-        timing::Timing,
         weight::Weight,
     },
-    engine::{
-        api::RollbackOf,
-        bundles::Bundles,
-        driver::{Pulse, drive},
-        lane::Lane,
-        ports::{Inserted, NewDeployment, Store},
-        settings::EngineSettings,
-        tick::Worker,
-    },
+    engine::{api::RollbackOf, ports::Store},
 };
 use cutover_sim::scenario::Stage;
-use jiff::Timestamp;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use crate::support::{
     house::{by, target},
-    memory::MemoryStore,
-    region::{PATIENCE, Scene},
+    region::Scene,
+    replica::Replica,
 };
-
-/// A replica at work on a scene.
-pub(super) struct Replica {
-    pub(super) store: Arc<MemoryStore>,
-    pub(super) lane: Arc<Lane<MemoryStore, cutover::cloud::aws::AwsCloud>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-/// The protocol's waits, about as much faster as the scene is.
-fn quick() -> EngineSettings {
-    let ms = Duration::from_millis;
-    EngineSettings {
-        timing: Timing {
-            quiet_period: ms(600),
-            commit_delay: ms(200),
-            absence_looks: 2,
-            absence_spread: ms(50),
-            look_every: ms(50),
-            watch_every: ms(50),
-            ..Timing::default()
-        },
-        confirm_every: ms(50),
-        ..EngineSettings::default()
-    }
-}
-
-impl Replica {
-    pub(super) fn start(scene: &Scene) -> Self {
-        let (store, bundles, pulse) =
-            (Arc::new(MemoryStore::default()), Arc::new(Bundles::default()), Arc::new(Pulse::default()));
-        let settings = quick();
-        let worker =
-            Worker { store: store.clone(), cloud: Arc::new(scene.cloud()), holder: HolderId::new("replica-1"), settings };
-        let lane = Arc::new(Lane { store: store.clone(), cloud: Arc::new(scene.cloud()), bundles: bundles.clone(), settings });
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(drive(Arc::new(worker), pulse, stop.clone()));
-        tasks.spawn(cutover::engine::bundles::keep_fresh(bundles, store.clone(), settings, stop.clone()));
-        Self { store, lane, stop, tasks }
-    }
-
-    pub(super) async fn deploy(&self, image: &str) -> DeploymentId {
-        let new = NewDeployment {
-            id: DeploymentId::new(Uuid::now_v7()),
-            target: target(),
-            image: Image::parse(image).unwrap(),
-            version: None,
-            reason: None,
-            strategy: None,
-            created_by: "ci".to_owned(),
-            created_at: Timestamp::now(),
-        };
-        match self.store.insert(new, quick().timing.half_quiet()).await.unwrap() {
-            Inserted::Created(created) => created.deployment.id,
-            other => panic!("not created: {other:?}"),
-        }
-    }
-
-    pub(super) async fn until(&self, id: DeploymentId, what: &str, there: impl Fn(&Deployment) -> bool) -> Deployment {
-        let started = Instant::now();
-        loop {
-            let d = self.store.get(id).await.unwrap().expect("it was inserted").deployment;
-            if there(&d) {
-                return d;
-            }
-            assert!(started.elapsed() < PATIENCE, "{what} never came: {d:#?}");
-            self.store.changed(Duration::from_millis(50)).await;
-        }
-    }
-
-    pub(super) async fn stop(self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
 
 pub(super) const NOW: BakeTime = BakeTime::For(Duration::ZERO);
 

@@ -13,13 +13,13 @@ use std::{
 
 use cutover::{
     domain::{
-        action::{Action, Side},
+        action::{Action, Scaling, Side},
         declaration::Declaration,
         deployment::Deployment,
         ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef},
         observation::{
             Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Layer, Observation, RouteView, RuleView,
-            Servers, SlotView,
+            ScalingView, Servers, SlotView,
         },
         overlap::Condition,
         phase::Phase,
@@ -72,6 +72,10 @@ pub struct World {
     /// The next changes answer with this fault and do nothing.
     pub refuse: Option<FaultKind>,
     pub launch_failure: Option<LaunchFailure>,
+    /// Blue has one policy and one scheduled action.
+    pub blue_scales: bool,
+    /// How many of each green has.
+    copied: (u32, u32),
 }
 
 /// A cloud with one region's worth of nothing in it.
@@ -282,6 +286,7 @@ impl World {
                 max: 10,
                 protected: group.protected,
                 image: Some("ami-0aa1".to_owned()),
+                scaling: if self.blue_scales { serde_json::json!({}) } else { serde_json::Value::Null },
             })
         });
         Survey {
@@ -363,6 +368,8 @@ impl World {
                 };
                 self.groups.entry(green.group.clone()).or_insert(made);
             }
+            Action::CopyScaling { what: Scaling::Policies } => self.copied.0 = 1,
+            Action::CopyScaling { what: Scaling::Scheduled } => self.copied.1 = 1,
             Action::PinBlue
             | Action::UnpinBlue
             | Action::GrowGreen { .. }
@@ -454,6 +461,7 @@ impl Cloud for FakeCloud {
                 blue: Known::Unknown(unknown()),
                 green_slot: Known::Unknown(unknown()),
                 blue_slot: Known::Unknown(unknown()),
+                scaling: Known::Unknown(unknown()),
                 launch_failures: Vec::new(),
                 survey: (d.phase == Phase::Pending).then_some(survey),
             };
@@ -464,6 +472,10 @@ impl Cloud for FakeCloud {
             blue: plan.blue.as_ref().map_or(Known::Absent, |blue| world.group_view(&blue.group, None)),
             green_slot: world.slot_view(&plan.green.slot, plan),
             blue_slot: world.slot_view(&plan.blue_slot, plan),
+            scaling: Known::Seen(ScalingView {
+                policies_missing: u32::from(world.blue_scales) - world.copied.0,
+                scheduled_missing: u32::from(world.blue_scales) - world.copied.1,
+            }),
             launch_failures: world.launch_failure.iter().cloned().collect(),
             survey: None,
         }

@@ -73,6 +73,7 @@ pub fn declaration(weights: &[u16]) -> Declaration {
             max: 10,
             instance_types: Vec::new(),
             health_check_grace: Duration::from_secs(60),
+            instance_warmup: Duration::ZERO,
             tags: std::collections::BTreeMap::new(),
         },
         strategy: Strategy { stages, bake_time: now, deadlines: Deadlines::default() },

@@ -6,3 +6,4 @@ pub mod memory;
 pub mod postgres;
 pub mod process;
 pub mod region;
+pub mod replica;

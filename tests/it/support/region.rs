@@ -140,6 +140,7 @@ impl Scene {
                 max: 10,
                 instance_types: Vec::new(),
                 health_check_grace: Duration::from_secs(60),
+                instance_warmup: Duration::ZERO,
                 tags: std::collections::BTreeMap::new(),
             },
             strategy: Strategy { stages: stages.collect(), bake_time, deadlines: Deadlines::default() },

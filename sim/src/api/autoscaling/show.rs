@@ -1,6 +1,6 @@
 //! Groups and their instances, as DescribeAutoScalingGroups shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -27,16 +27,21 @@ pub fn describe(region: &Region, call: &Call<'_>) -> Answer {
         return Err(Refusal::validation(format!("The number of group names that may be passed in is limited to {size}")));
     }
     filters.iter().try_for_each(known)?;
-    let picked = region.groups.values().filter(|group| wanted.is_empty() || wanted.contains(&group.name));
-    let picked = picked.filter(|group| filters.iter().all(|filter| matches(group, *filter)));
+    let picked: Vec<&ServerGroup> = if wanted.is_empty() {
+        region.groups.values().collect()
+    } else {
+        wanted.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|name| region.groups.get(name)).collect()
+    };
+    let picked = picked.into_iter().filter(|group| filters.iter().all(|filter| matches(group, *filter)));
     let (page, next) =
         query::page(picked.map(|group| (group.name.clone(), group)).collect(), params.text("NextToken"), size as usize);
-    let mut servers: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
+    let mut servers: BTreeMap<&str, Vec<&Instance>> = page.iter().map(|group| (group.name.as_str(), Vec::new())).collect();
     for server in region.instances.values().filter(|_| instances) {
-        servers.entry(&server.group).or_default().push(server);
+        if let Some(servers) = servers.get_mut(server.group.as_str()) {
+            servers.push(server);
+        }
     }
-    let none = Vec::new();
-    let shown = page.into_iter().map(|group| show(region, group, servers.get(group.name.as_str()).unwrap_or(&none)));
+    let shown = page.into_iter().map(|group| show(region, group, &servers[group.name.as_str()]));
     let shown: Vec<Value> = shown.collect();
     Ok(json!({ "AutoScalingGroups": shown, "NextToken": next }))
 }

@@ -108,6 +108,7 @@ impl<'w> House<'w> {
                 max: 4,
                 instance_types: Vec::new(),
                 health_check_grace: Duration::from_secs(60),
+                instance_warmup: Duration::ZERO,
                 tags: BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             },
             strategy: Strategy {

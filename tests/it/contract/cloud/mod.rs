@@ -16,6 +16,7 @@ mod orphans;
 mod overlays;
 mod preflight;
 mod roles;
+mod scaling;
 mod shields;
 mod world;
 
@@ -46,6 +47,7 @@ async fn tell_all(world: &World) {
         balancers::STORIES,
         orphans::STORIES,
         roles::STORIES,
+        scaling::STORIES,
     ]
     .concat();
     let mut failed = Vec::new();

@@ -92,6 +92,7 @@ pub fn plan(d: &Deployment, number: u32) -> Plan {
             size: 1,
             min: 1,
             protected: false,
+            scaling: serde_json::Value::Null,
         }),
         green: GreenPlan {
             group: d.target.group(d.number),

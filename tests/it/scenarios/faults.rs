@@ -1,0 +1,286 @@
+//! The fault matrix: for every call that the adapter makes, every way in which AWS goes wrong. The deployment ends as it should,
+//! nothing is there twice, and nothing of anybody else's was touched.
+//!
+//! Which calls there are is learnt from journeys without faults, so that a new one is in the matrix by itself. A sample runs with
+//! the tests, drawn by a printed seed (`CUTOVER_SEED`); all of it with `make soak`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use cutover::{
+    domain::{
+        deployment::{Deployment, Status},
+        phase::Phase,
+        time::BakeTime,
+    },
+    engine::{api::RollbackOf, ports::Store, settings::EngineSettings},
+};
+use cutover_sim::{
+    faults::{Effect, Fault},
+    scenario::Stage,
+};
+use futures::StreamExt;
+use rand::{SeedableRng, rngs::StdRng, seq::IteratorRandom};
+
+use crate::support::{
+    house::{by, target},
+    region::Scene,
+    replica::{Replica, quick},
+};
+
+/// Pairs that run with the tests.
+const SAMPLE: usize = 24;
+/// Regions at a time.
+const SIDE_BY_SIDE: usize = 4;
+const NOW: BakeTime = BakeTime::For(Duration::ZERO);
+
+/// A deployment's way through its phases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Journey {
+    /// To the end.
+    There,
+    /// Rolled back while its weight is half way.
+    BackFromShifting,
+    /// Rolled back after the base was written: under a shield.
+    BackFromCommitting,
+}
+
+const JOURNEYS: [Journey; 3] = [Journey::There, Journey::BackFromShifting, Journey::BackFromCommitting];
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wrong {
+    Throttled,
+    ServerError,
+    Hangs,
+    ResetBefore,
+    AppliedAndLost,
+    AppliedAndSilent,
+    Stale { depth: usize },
+    NotFoundAfterCreate,
+    ExpiredToken,
+}
+
+const WRONG: [Wrong; 10] = [
+    Wrong::Throttled,
+    Wrong::ServerError,
+    Wrong::Hangs,
+    Wrong::ResetBefore,
+    Wrong::AppliedAndLost,
+    Wrong::AppliedAndSilent,
+    Wrong::Stale { depth: 1 },
+    Wrong::Stale { depth: 3 },
+    Wrong::NotFoundAfterCreate,
+    Wrong::ExpiredToken,
+];
+
+impl Wrong {
+    /// On how many calls in a row, and how.
+    fn effect(self, operation: &str) -> (u64, Effect) {
+        let error =
+            |code: &str, message: &str, status| Effect::Error { code: code.to_owned(), message: message.to_owned(), status };
+        match self {
+            Self::Throttled => (3, error("Throttling", "Rate exceeded", 400)),
+            Self::ServerError => (3, error("InternalFailure", "", 500)),
+            Self::Hangs => (1, Effect::Hang),
+            Self::ResetBefore => (2, Effect::Reset),
+            Self::AppliedAndLost => (2, Effect::Lost { hang: false }),
+            Self::AppliedAndSilent => (1, Effect::Lost { hang: true }),
+            Self::Stale { depth } => (4, Effect::Stale { depth }),
+            Self::NotFoundAfterCreate if is_of_groups(operation) => {
+                (2, error("ValidationError", "AutoScalingGroup name not found - no such group", 400))
+            }
+            Self::NotFoundAfterCreate if operation.contains("Target") => {
+                (2, error("TargetGroupNotFound", "One or more target groups not found", 400))
+            }
+            Self::NotFoundAfterCreate if operation.contains("Listener") => {
+                (2, error("ListenerNotFound", "One or more listeners not found", 400))
+            }
+            Self::NotFoundAfterCreate => (2, error("RuleNotFound", "One or more rules not found", 400)),
+            Self::ExpiredToken => (1, error("ExpiredToken", "The security token included in the request is expired", 403)),
+        }
+    }
+
+    /// Whether it can befall this call: only what looks is stale, and what looks is not "applied".
+    fn befalls(self, operation: &str) -> bool {
+        let looks = operation.starts_with("Describe");
+        match self {
+            Self::Stale { .. } => looks,
+            Self::AppliedAndLost | Self::AppliedAndSilent => !looks,
+            // A listener or target group that is missing at the start is a fault of the declaration's.
+            Self::NotFoundAfterCreate => {
+                !matches!(
+                    operation,
+                    "DescribeTargetGroups"
+                        | "DescribeTargetGroupAttributes"
+                        | "DescribeListeners"
+                        | "DescribeRules"
+                        | "DescribeTargetHealth"
+                        | "DescribeLoadBalancers"
+                ) && !operation.contains("Limits")
+                    && !operation.starts_with("Create")
+            }
+            _ => true,
+        }
+    }
+}
+
+fn is_of_groups(operation: &str) -> bool {
+    ["AutoScaling", "Scaling", "Policies", "ScheduledActions", "Scheduled", "LoadBalancerTargetGroups"]
+        .iter()
+        .any(|word| operation.contains(word))
+}
+
+/// Short enough that a call that hangs is given up within a story's patience.
+fn settings() -> EngineSettings {
+    let brief = Duration::from_secs(2);
+    EngineSettings { look_timeout: brief, act_timeout: brief, survey_timeout: brief, ..quick() }
+}
+
+/// Everything of the second service, which nobody deploys.
+fn of_the_other(scene: &Scene) -> Vec<String> {
+    let region = scene.sim.shared().now();
+    let other = &scene.staged.services[1];
+    let blue = other.blue.clone().unwrap_or_default();
+    let rules = region.rules.values().filter(|rule| other.routes.iter().any(|route| *route == *rule.arn));
+    let groups = region.groups.values().filter(|group| group.name == blue);
+    rules
+        .map(|rule| format!("{rule:?}"))
+        .chain(groups.map(|group| format!("{} {} {} {} {:?}", group.name, group.min, group.max, group.desired, group.tags)))
+        .collect()
+}
+
+/// One journey with one fault; the calls it made, or what went wrong.
+async fn travel(journey: Journey, fault: Option<(&str, Wrong)>) -> Result<BTreeSet<String>, String> {
+    let scene = Scene::new(&Stage { services: 2, ..Stage::default() }).await;
+    let before = of_the_other(&scene);
+    let replica = Replica::with(&scene, settings());
+    let bake = if journey == Journey::BackFromShifting { BakeTime::Manual } else { NOW };
+    let declared = scene.declaration(&[(500, bake), (1000, NOW)], NOW);
+    replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+    let mark = scene.sim.journal().calls(0, None).last().map_or(0, |call| call.number);
+    if let Some((operation, wrong)) = fault {
+        let (times, effect) = wrong.effect(operation);
+        // What is stale, or not yet there, is so after a write.
+        let skip = if matches!(wrong, Wrong::Stale { .. }) { 2 } else { 0 };
+        let fault = Fault { skip, ..Fault::on(operation, effect).times(times) };
+        scene.sim.faults().set(fault).expect("there is room for one");
+    }
+    let id = replica.deploy(scene.image("v2")).await;
+    let gets_there: fn(&Deployment) -> bool = match journey {
+        Journey::There => |_| true,
+        Journey::BackFromShifting => |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. }),
+        Journey::BackFromCommitting => |d| matches!(d.phase, Phase::Committing { quiet_since: Some(_) }),
+    };
+    replica.until(id, "the turning point", |d| gets_there(d) || d.phase.is_terminal()).await;
+    if journey != Journey::There {
+        // Whether it was accepted in time or is left to the engine: it ends the same.
+        let _ = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await;
+    }
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    replica.stop().await;
+    let wanted = if journey == Journey::There { Status::Succeeded } else { Status::RolledBack };
+    let remains = if journey == Journey::There { "web-prod-v001" } else { scene.blue() }.to_owned();
+    let verdict = judge(&scene, &d, wanted, &remains, &before);
+    let calls = scene.sim.journal().calls(mark, None).into_iter().map(|call| call.operation).collect();
+    scene.sim.shutdown().await;
+    verdict.map(|()| calls)
+}
+
+fn judge(scene: &Scene, d: &Deployment, wanted: Status, remains: &str, before: &[String]) -> Result<(), String> {
+    if d.status() != wanted {
+        return Err(format!("it ended {:?}: {:#?} {:#?}", d.status(), d.going_back, d.refusal));
+    }
+    let region = scene.sim.shared().now();
+    let other = scene.staged.services[1].blue.clone().unwrap_or_default();
+    let groups: Vec<_> = region.groups.values().filter(|group| group.name != other).collect();
+    let left: Vec<_> = groups.iter().filter(|group| group.delete_at.is_none()).map(|group| group.name.as_str()).collect();
+    if left != [remains] {
+        return Err(format!("the groups left are {left:?}, not {remains}"));
+    }
+    let bases: Vec<_> = scene.staged.services.iter().flat_map(|service| &service.routes).collect();
+    let extra: Vec<_> = region.rules.keys().filter(|arn| !bases.contains(arn)).collect();
+    if !extra.is_empty() {
+        return Err(format!("rules are left over: {extra:?}"));
+    }
+    // Blue's own minimum again, or the declared one.
+    let min = d.plan.as_ref().and_then(|plan| plan.blue.as_ref()).filter(|blue| blue.group.as_str() == remains);
+    let min = min.map_or(d.declaration.server_group.min, |blue| blue.min);
+    let pinned: Vec<_> = groups.iter().filter(|group| group.min != min).map(|group| (&group.name, group.min)).collect();
+    if !pinned.is_empty() {
+        return Err(format!("pins are left over: {pinned:?}"));
+    }
+    if of_the_other(scene) != before {
+        return Err("something of another service was touched".to_owned());
+    }
+    Ok(())
+}
+
+/// A call, where it is met, and how.
+type Case = (Journey, String, Wrong);
+
+/// Every call of every journey, with everything that may befall it.
+async fn matrix() -> Vec<Case> {
+    let mut met: BTreeMap<String, Journey> = BTreeMap::new();
+    for journey in JOURNEYS {
+        let calls = travel(journey, None).await.unwrap_or_else(|why| panic!("{journey:?} without any fault: {why}"));
+        for call in calls {
+            met.entry(call).or_insert(journey);
+        }
+    }
+    // What every journey depends on, so that an empty journal cannot pass for a small matrix.
+    for operation in ["CreateRule", "ModifyRule", "DeleteRule", "CreateAutoScalingGroup", "UpdateAutoScalingGroup"] {
+        assert!(met.contains_key(operation), "{met:?}");
+    }
+    let mut cases = Vec::new();
+    for (operation, first) in met {
+        for wrong in WRONG.into_iter().filter(|wrong| wrong.befalls(&operation)) {
+            // The calls of the way back are met there too.
+            let journeys = if matches!(operation.as_str(), "CreateRule" | "DeleteRule" | "ModifyRule" | "DescribeRules") {
+                JOURNEYS.to_vec()
+            } else {
+                vec![first]
+            };
+            cases.extend(journeys.into_iter().map(|journey| (journey, operation.clone(), wrong)));
+        }
+    }
+    cases
+}
+
+/// Runs them, some side by side, and tells which were not survived.
+async fn survive(cases: Vec<Case>) {
+    let count = cases.len();
+    let operations: BTreeSet<_> = cases.iter().map(|(_, operation, _)| operation.clone()).collect();
+    let runs = cases.into_iter().map(|(journey, operation, wrong)| async move {
+        // A task of its own: a story that fails in the middle fails alone.
+        let (name, run) = (format!("{operation}, {wrong:?}, {journey:?}"), operation);
+        let run = tokio::spawn(async move { travel(journey, Some((&run, wrong))).await }).await;
+        match run {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(format!("{name}: {why}")),
+            // What it saw last is printed where it panicked.
+            Err(_) => Some(format!("{name}: it did not come to its end")),
+        }
+    });
+    let failed: Vec<_> =
+        futures::stream::iter(runs).buffer_unordered(SIDE_BY_SIDE).filter_map(|failed| async { failed }).collect().await;
+    println!("{} of {count} survived: {} operations", count - failed.len(), operations.len());
+    assert!(failed.is_empty(), "{} of {count} were not survived:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_with_a_call_the_end_is_right() {
+    let seed = std::env::var("CUTOVER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    println!("CUTOVER_SEED={seed}");
+    let all = matrix().await;
+    let sample = all.into_iter().choose_multiple(&mut StdRng::seed_from_u64(seed), SAMPLE);
+    survive(sample).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes: make soak"]
+async fn soak_whatever_goes_wrong_with_any_call_the_end_is_right() {
+    survive(matrix().await).await;
+}
