@@ -2,6 +2,7 @@
 
 mod bootstrap;
 pub mod client;
+pub mod probe;
 mod serve;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -31,6 +32,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure on a TEST load balancer of yours what AWS does not document
+    Probe(Box<probe::args::Probe>),
     #[command(flatten)]
     Client(Box<client::args::Command>),
 }
@@ -94,7 +97,8 @@ pub fn main() -> ExitCode {
             print!("{}", crate::config::DEFAULTS);
             ExitCode::SUCCESS
         }
-        Command::Client(command) => client(*command),
+        Command::Probe(asked) => run(probe::run(*asked)),
+        Command::Client(command) => run(client::run(*command)),
     }
 }
 
@@ -135,9 +139,9 @@ fn check(settings: Settings) -> ExitCode {
     }
 }
 
-fn client(command: client::args::Command) -> ExitCode {
+fn run(command: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(client::run(command)),
+        Ok(runtime) => runtime.block_on(command),
         Err(error) => refuse(Exit::Error, &error),
     }
 }

@@ -245,7 +245,7 @@ pub enum Until {
     Approval,
 }
 
-fn url(text: &str) -> Result<Url, String> {
+pub(in super::super) fn url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("{error}; wanted is http://HOST:PORT"))?;
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
@@ -277,7 +277,7 @@ fn percent(text: &str) -> Result<f64, String> {
     number.filter(|percent| (0.0..=100.0).contains(percent)).ok_or_else(|| "wanted is 0 to 100, such as 12.5".to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(in super::super) fn duration(text: &str) -> Result<Duration, String> {
     let read = text.parse::<SignedDuration>().ok().and_then(|signed| Duration::try_from(signed).ok());
     read.filter(|duration| !duration.is_zero()).ok_or_else(|| "wanted is a number with its unit, such as 90s or 30m".to_owned())
 }

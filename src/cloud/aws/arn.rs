@@ -83,6 +83,20 @@ pub(super) fn route(route: &RouteRef, region: &str) -> Result<Route, String> {
     })
 }
 
+/// Reads a listener's ARN, of whatever region: its region, and what it names.
+///
+/// # Errors
+/// A sentence that says what a listener is.
+pub(super) fn listener(text: &str) -> Result<(String, Route), String> {
+    const WANTED: &str = "a listener is named by its ARN (`arn:aws:elasticloadbalancing:…:listener/app/…`)";
+    let region = split(text).ok_or(WANTED)?.region;
+    let named = route(&RouteRef::new(text), region)?;
+    match named.rule {
+        None => Ok((region.to_owned(), named)),
+        Some(_) => Err(WANTED.to_owned()),
+    }
+}
+
 /// Checks the form of a target group's ARN.
 ///
 /// # Errors
@@ -122,6 +136,15 @@ mod tests {
         assert_eq!(read.rule, Some(RuleRef::new(RULE)));
         let default = route(&RouteRef::new(read.listener.as_str()), "eu-west-1").unwrap();
         assert_eq!((default.listener, default.rule), (read.listener, None));
+    }
+
+    #[test]
+    fn a_listener_names_its_region_and_a_rule_is_none() {
+        let arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/app/web/50dc/f2f7";
+        let (region, read) = listener(arn).unwrap();
+        assert_eq!((region.as_str(), read.listener.as_str()), ("eu-west-1", arn));
+        assert!(listener(RULE).unwrap_err().contains("a listener is named"));
+        assert!(listener(&arn.replace("/app/", "/net/")).unwrap_err().contains("Network Load Balancer"));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod looks;
 mod names;
 mod observe;
 mod operation;
+pub mod probe;
 mod rule_changes;
 mod rules;
 mod scaling;

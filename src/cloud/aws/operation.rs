@@ -62,6 +62,7 @@ macro_rules! operations {
 operations! {
     DescribeAccountLimits: Elb, Look;
     DescribeListeners: Elb, Look;
+    DescribeLoadBalancers: Elb, Look;
     DescribeRules: Elb, Look;
     DescribeTags: Elb, Look;
     DescribeTargetGroupAttributes: Elb, Look;

@@ -26,7 +26,7 @@ use crate::{
 /// Pages of one listing; a listener may have 100 rules, by a raised quota some hundreds, and a page holds 400.
 pub(super) const PAGES_MAX: usize = 10;
 /// ARNs in one DescribeTags (AWS's limit).
-const TAGS_PER_CALL_MAX: usize = 20;
+pub(super) const TAGS_PER_CALL_MAX: usize = 20;
 /// Rules whose tags are remembered; beyond, all are forgotten and asked for again.
 const REMEMBERED_MAX: usize = 20_000;
 /// How long a rule without our tags is asked for again: reads are eventually consistent, and a rule of ours whose tags
@@ -149,7 +149,7 @@ pub(super) async fn of_listener(
 }
 
 /// All rules of a listener; whose they are was not asked.
-async fn listed(clients: &Clients, listener: &ListenerRef, deadline: Instant) -> Result<Vec<SeenRule>, Fault> {
+pub(super) async fn listed(clients: &Clients, listener: &ListenerRef, deadline: Instant) -> Result<Vec<SeenRule>, Fault> {
     const OPERATION: Operation = Operation::DescribeRules;
     let mut rules = Vec::new();
     let mut marker = None;

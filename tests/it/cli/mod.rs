@@ -2,6 +2,7 @@
 
 mod exits;
 mod fake;
+mod probe;
 mod run;
 mod serve;
 mod settings;

@@ -41,11 +41,12 @@ pub struct Scene {
 impl Scene {
     pub async fn new(stage: &Stage) -> Self {
         // Boot 0.4 s, propagation up to 0.05 s, health checks every 0.1 s, draining 0.3 s.
-        let options = Options {
-            scale: 0.01,
-            clocks: Clocks { signature_life: Duration::from_secs(300), ..Clocks::default() },
-            ..Options::default()
-        };
+        Self::with(stage, Clocks { signature_life: Duration::from_secs(300), ..Clocks::default() }).await
+    }
+
+    /// By other clocks, before they are scaled.
+    pub async fn with(stage: &Stage, clocks: Clocks) -> Self {
+        let options = Options { scale: 0.01, clocks, ..Options::default() };
         let sim = Sim::start(options).await.expect("a free port on loopback");
         let staged = sim.stage(stage).expect("a stage as this file makes them");
         let scene = Self { sim, staged };
