@@ -184,6 +184,7 @@ mod tests {
             let number = journal.begin(service, name, BTreeMap::new(), "id");
             journal.note(number, |entry| entry.applied = true);
             journal.note(number, |entry| entry.outcome = Some(outcome.to_owned()));
+            journal.note(number, |entry| entry.fault = Some("known later".to_owned()));
         };
         for _ in 0..CALLS_MAX {
             call(Service::Elb, "DescribeTags", "ok");
