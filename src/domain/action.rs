@@ -35,6 +35,8 @@ pub enum Action {
     ReleaseGreen,
     /// One overlay a route (indices into the plan), at weight 0 and never at another.
     OpenOverlays { routes: Vec<usize> },
+    /// One rule a route that sends requests with the declared header to green, on the shield's number.
+    OpenPreviews { routes: Vec<usize> },
     /// The weight of recorded overlays.
     SetWeight { routes: Vec<(usize, RuleRef)>, weight: Weight },
     /// Overlays that somebody edited, or whose base: conditions, actions and weight of each by one call.
@@ -78,6 +80,7 @@ impl Action {
             | Self::GrowGreen { .. }
             | Self::ReleaseGreen
             | Self::OpenOverlays { .. }
+            | Self::OpenPreviews { .. }
             | Self::SetWeight { .. }
             | Self::ReshapeOverlays { .. }
             | Self::RestoreBases { .. }
@@ -98,6 +101,7 @@ impl Action {
             Self::GrowGreen { .. } => "grow_green",
             Self::ReleaseGreen => "release_green",
             Self::OpenOverlays { .. } => "open_overlays",
+            Self::OpenPreviews { .. } => "open_previews",
             Self::SetWeight { .. } => "set_weight",
             Self::ReshapeOverlays { .. } => "reshape_overlays",
             Self::RestoreBases { .. } => "restore_bases",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{deployment::Deployment, phase::Phase, time};
+use super::{deployment::Deployment, phase::Phase, preview, time};
 
 /// When the present phase has to have got somewhere; `None` where no deadline runs.
 #[must_use]
@@ -17,6 +17,9 @@ pub fn of(d: &Deployment, now: Timestamp) -> Option<Timestamp> {
     let paused = Duration::from_millis(d.intent.paused_total_ms(now).saturating_sub(d.paused_before_ms));
     let waits_until = match d.phase {
         Phase::Provisioning => d.not_before,
+        // Nobody gets anywhere while others look at the preview.
+        Phase::Verifying if preview::is_wanted(d, now) && preview::ends(d).is_none() => return None,
+        Phase::Verifying => preview::ends(d),
         _ => None,
     };
     let began = waits_until.map_or(d.phase_since, |until| d.phase_since.max(until));

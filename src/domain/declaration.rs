@@ -32,7 +32,18 @@ pub struct Declaration {
     /// The running group to adopt the first time; ignored once a deployment has succeeded.
     pub blue: Option<GroupName>,
     pub server_group: ServerGroupSpec,
+    #[serde(default)]
+    pub preview: Option<Preview>,
     pub strategy: Strategy,
+}
+
+/// How green is reached before any user reaches it: by requests with this header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    pub header: String,
+    pub value: String,
+    /// How long `verifying` lasts for it.
+    pub bake_time: BakeTime,
 }
 
 /// Where the servers live.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{
     deployment::Deployment,
     phase::Phase,
+    preview,
     time::{self, BakeTime},
     timing::Timing,
 };
@@ -33,6 +34,7 @@ pub fn next_change_at(d: &Deployment, timing: &Timing) -> Option<Timestamp> {
         }
         Phase::Committing { quiet_since: Some(since) } => Some(time::after(*since, timing.quiet())),
         Phase::Committing { quiet_since: None } => Some(time::after(d.phase_since, timing.commit_delay)),
+        Phase::Verifying if d.open_order().is_none() => preview::ends(d).filter(|ends| *ends > d.phase_since),
         Phase::Shifting { .. }
         | Phase::Baking { .. }
         | Phase::Verifying

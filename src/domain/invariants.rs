@@ -36,6 +36,7 @@ pub fn permits(d: &Deployment, o: &Observation, action: &Action, timing: &Timing
         Action::PinBlue => pin(d),
         Action::CreateGreen => bring_up(d),
         Action::OpenOverlays { .. } => open(d, now),
+        Action::OpenPreviews { .. } => preview(d),
         Action::SetWeight { routes, weight } => set_weight(d, o, routes, *weight),
         Action::ReshapeOverlays { shapes } => reshape(d, o, shapes),
         Action::RestoreBases { .. } => restore_bases(d),
@@ -75,6 +76,12 @@ fn bring_up(d: &Deployment) -> Verdict {
 fn open(d: &Deployment, now: Timestamp) -> Verdict {
     bring_up(d)?;
     must(d.not_before.is_none_or(|at| now >= at), 1, "writes of the last deployment may still be under way")
+}
+
+fn preview(d: &Deployment) -> Verdict {
+    must(d.phase == Phase::Verifying, 6, "a preview belongs to `verifying`")?;
+    must(d.plan.as_ref().is_some_and(|plan| plan.preview.is_some()), 6, "no preview was planned")?;
+    must(!d.intent.is_back(), 1, "it is to go back")
 }
 
 fn set_weight(d: &Deployment, o: &Observation, routes: &[(usize, RuleRef)], weight: Weight) -> Verdict {
@@ -174,14 +181,12 @@ fn delete_rules(d: &Deployment, o: &Observation, rules: &[RuleRef], timing: &Tim
         Phase::Pending | Phase::Provisioning => {
             must(!rules.iter().any(|rule| d.overlays.contains(rule)), 6, "only what ended deployments left is removed here")
         }
-        Phase::Verifying
-        | Phase::Shifting { .. }
-        | Phase::Baking { .. }
-        | Phase::Committing { .. }
-        | Phase::Succeeded
-        | Phase::RolledBack
-        | Phase::Cancelled
-        | Phase::Failed => Err((6, "no rule is removed here")),
+        Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Committing { .. } => {
+            let is_preview =
+                |rule: &RuleRef| o.routes.iter().filter_map(Known::seen).any(|v| v.previews.iter().any(|p| &p.rule == rule));
+            must(rules.iter().all(is_preview), 6, "no rule but a preview is removed here")
+        }
+        Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => Err((6, "no rule is removed here")),
     }
 }
 
@@ -309,6 +314,7 @@ mod tests {
                 Action::GrowGreen { size: 3 },
                 Action::ReleaseGreen,
                 Action::OpenOverlays { routes: vec![0] },
+                Action::OpenPreviews { routes: vec![0] },
                 weight(&d, Weight::NONE),
                 Action::SetBase { routes: vec![0], to: Side::Blue },
                 Action::RaiseShields { routes: vec![0] },

@@ -51,6 +51,8 @@ impl Looks {
 pub struct Absences {
     /// A route: no overlay of this deployment; once overlays are recorded, not the recorded one.
     pub overlays: Vec<Looks>,
+    /// A route: no preview of this deployment.
+    pub previews: Vec<Looks>,
     /// A route: no shield.
     pub shields: Vec<Looks>,
     /// A route: the base is not all-green.
@@ -75,6 +77,7 @@ impl Absences {
         };
         Self {
             overlays: per_route(&self.overlays, &|i, view| overlay_gone(d, i, view)),
+            previews: per_route(&self.previews, &|_, view| view.previews.is_empty()),
             shields: per_route(&self.shields, &|_, view| view.shields.is_empty()),
             bases_off_green: per_route(&self.bases_off_green, &|_, view| !view.base.is_all_green()),
             emptied: per_route(&self.emptied, &|i, view| emptied(d, i, view)),
@@ -94,11 +97,11 @@ fn gone<T>(thing: &Known<T>) -> Option<bool> {
     }
 }
 
-/// On the way to green the *recorded* overlay counts; on the way back none of ours may be left.
+/// On the way to green the *recorded* overlay counts; on the way back no rule of ours may be left that names green.
 fn overlay_gone(d: &Deployment, route: usize, view: &RouteView) -> bool {
     match d.overlays.get(route) {
         Some(recorded) if d.phase.may_go_back() => !view.overlays.iter().any(|overlay| &overlay.rule == recorded),
-        _ => view.overlays.is_empty(),
+        _ => view.overlays.is_empty() && view.previews.is_empty(),
     }
 }
 

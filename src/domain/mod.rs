@@ -27,6 +27,7 @@ pub mod orphan;
 pub mod overlap;
 pub mod phase;
 pub mod plan;
+pub mod preview;
 pub mod retry;
 #[cfg(test)]
 mod sample;

@@ -60,9 +60,11 @@ pub struct RouteView {
     pub overlays: Vec<RuleView>,
     /// Rules tagged as shields of this service/environment, whichever deployment raised them.
     pub shields: Vec<RuleView>,
+    /// Rules tagged as previews of *this* deployment.
+    pub previews: Vec<RuleView>,
     /// Who sits on the overlay's number and is not ours: a name for people.
     pub in_the_way: Option<String>,
-    /// Overlays of ended deployments of this installation (those let go by `abandon` aside).
+    /// Overlays and previews of ended deployments of this installation (those let go by `abandon` aside).
     pub leftovers: Vec<RuleRef>,
     /// Where base or recorded overlay are not as the plan has them, weights aside; `None` when they are.
     pub edited: Option<Box<Edited>>,

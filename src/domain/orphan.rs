@@ -370,6 +370,7 @@ fn rule(tags: Option<&Tags>, facts: &Facts, provider: &Provider) -> (String, Fat
     let role = match role {
         Role::Overlay => "overlay",
         Role::Shield => "shield",
+        Role::Preview => "preview",
     };
     let why = format!("{} ended {}, and its {role} is still there", named(d), d.status().name());
     if facts.busy {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    declaration::{Capacity, Declaration, Strategy},
+    declaration::{Capacity, Declaration, Preview, Strategy},
     deployment::{Deployment, Live},
     ids::{GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, SlotRef, Target},
     numbers::{self, Numbers},
@@ -19,6 +19,8 @@ pub struct Plan {
     /// `None` for a first release.
     pub blue: Option<BluePlan>,
     pub green: GreenPlan,
+    #[serde(default)]
+    pub preview: Option<Preview>,
     /// The stages and bakes in force: a first release has one stage and no bake.
     pub strategy: Strategy,
 }
@@ -110,6 +112,7 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
     match (sides, size) {
         (Some((blue_slot, Some(green_slot))), Some((blue, size))) if faults.is_empty() => Ok(Plan {
             routes,
+            preview: inputs.declaration.preview.clone(),
             strategy: if blue.is_some() { inputs.strategy.clone() } else { inputs.strategy.first_release() },
             blue_slot,
             blue,

@@ -63,6 +63,7 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
             instance_warmup: Duration::ZERO,
             tags: BTreeMap::new(),
         },
+        preview: None,
         strategy,
     }
 }
@@ -157,6 +158,7 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
         Known::Seen(RouteView {
             base: Forward::Split(Weight::NONE),
             overlays: vec![overlay],
+            previews: Vec::new(),
             shields: Vec::new(),
             in_the_way: None,
             leftovers: Vec::new(),

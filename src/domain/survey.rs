@@ -86,6 +86,7 @@ pub struct Owner {
 pub enum Role {
     Overlay,
     Shield,
+    Preview,
 }
 
 /// A declared slot.

@@ -71,6 +71,7 @@ pub fn all_is_well(d: &Deployment, o: &Observation) -> bool {
                     && alone
                     && view.edited.is_none()
                     && view.shields.is_empty()
+                    && view.previews.is_empty()
                     && view.green_share() == Some(d.phase.wants())
             })
         });

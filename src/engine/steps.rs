@@ -38,6 +38,20 @@ pub fn of_deployment(plan: &Plan, survey: &Survey, timing: &Timing) -> Steps {
         steps.push(step("provisioning", "copy_scaling_policies", format!("target-tracking policies to {}", green.group)));
     }
     steps.push(step("verifying", "wait", "every green server healthy, at weight 0"));
+    if let Some(preview) = &plan.preview {
+        let lasts = match preview.bake_time {
+            BakeTime::Manual => "until promoted".to_owned(),
+            BakeTime::For(_) => format!("for {}, or as long as it is paused", preview.bake_time),
+        };
+        steps.push(step(
+            "verifying",
+            "open_previews",
+            format!(
+                "{}: {} reaches {} {lasts}; then the rules go, and are seen gone",
+                preview.header, preview.value, green.group
+            ),
+        ));
+    }
     for Stage { weight, bake_time } in &plan.strategy.stages {
         let bake = match bake_time {
             BakeTime::Manual => "until promoted".to_owned(),

@@ -29,6 +29,7 @@ impl AwsCloud {
         match action {
             Action::DeleteRules { .. } => Ok(()),
             Action::OpenOverlays { routes } => rules.open_overlays(plan, routes).await,
+            Action::OpenPreviews { routes } => rules.open_previews(plan, routes).await,
             Action::SetWeight { routes, weight } => rules.set_weight(plan, routes, *weight).await,
             Action::ReshapeOverlays { shapes } => rules.reshape_overlays(plan, shapes).await,
             Action::RestoreBases { routes } => rules.restore_bases(plan, routes).await,

@@ -70,6 +70,16 @@ impl ConditionForm {
         Self { values: vec!["*".to_owned()], ..Self::on(Field::PathPattern) }
     }
 
+    /// A header of this value.
+    pub(super) fn header(name: &str, value: &str) -> Self {
+        Self { header: Some(name.to_owned()), values: vec![value.to_owned()], ..Self::on(Field::HttpHeader) }
+    }
+
+    /// What AWS counts: a rule may hold five of them.
+    pub(super) fn comparisons(&self) -> usize {
+        self.values.len() + self.regex.len() + self.queries.len()
+    }
+
     fn on(on: Field) -> Self {
         Self { on, values: Vec::new(), regex: Vec::new(), header: None, queries: Vec::new() }
     }

@@ -87,6 +87,11 @@ impl Form {
         Ok(Self { conditions, actions, transforms, split_stickiness: None })
     }
 
+    /// Values that its conditions compare with.
+    pub(super) fn comparisons(&self) -> usize {
+        self.conditions.iter().map(ConditionForm::comparisons).sum()
+    }
+
     /// The base's group stickiness.
     pub(super) fn stickiness(&self) -> Option<Stickiness> {
         self.actions.iter().find_map(|action| match action {

@@ -72,6 +72,7 @@ fn role(value: &str) -> Option<Role> {
     match value {
         "overlay" => Some(Role::Overlay),
         "shield" => Some(Role::Shield),
+        "preview" => Some(Role::Preview),
         _ => None,
     }
 }
@@ -81,6 +82,7 @@ pub(super) fn rule_tags(installation: &str, d: &Deployment, route: &RouteRef, ro
     let name = match role {
         Role::Overlay => "overlay",
         Role::Shield => "shield",
+        Role::Preview => "preview",
     };
     let tags = ownership(installation, d, name)
         .into_iter()

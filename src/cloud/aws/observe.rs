@@ -280,6 +280,7 @@ fn route_view(
         // A base that was deleted sends nothing anywhere, and the rules above it still have to go.
         base: base.map_or(Forward::Elsewhere, forward),
         overlays: Vec::new(),
+        previews: Vec::new(),
         shields: Vec::new(),
         in_the_way: None,
         leftovers: Vec::new(),
@@ -293,14 +294,15 @@ fn route_view(
         match mark.and_then(|mark| mark.role) {
             _ if recorded => seen.overlays.push(view(rule, Some(d.id))),
             Some(Role::Overlay) if deployment == Some(d.id) => seen.overlays.push(view(rule, deployment)),
+            Some(Role::Preview) if deployment == Some(d.id) => seen.previews.push(view(rule, deployment)),
             Some(Role::Shield) => seen.shields.push(view(rule, deployment)),
-            Some(Role::Overlay) if deployment.is_some_and(|id| !d.let_go.contains(&id)) => {
+            Some(Role::Overlay | Role::Preview) if deployment.is_some_and(|id| !d.let_go.contains(&id)) => {
                 seen.leftovers.push(rule.rule.clone());
             }
-            Some(Role::Overlay) | None if number == route.overlay_number => {
+            Some(Role::Overlay | Role::Preview) | None if number == route.overlay_number => {
                 seen.in_the_way = Some(rule.rule.to_string());
             }
-            Some(Role::Overlay) | None => {}
+            Some(Role::Overlay | Role::Preview) | None => {}
         }
     }
     let overlay = d.overlays.get(i).and_then(|recorded| rules.iter().find(|rule| &rule.rule == recorded));

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     domain::{
         action::{Shape, Side},
+        declaration::Preview,
         deployment::Deployment,
         ids::{RuleRef, TargetGroupRef},
         numbers,
@@ -56,6 +57,14 @@ impl RuleChanges<'_> {
         self.each(plan, routes, |route| self.raise_shield(plan, route)).await
     }
 
+    /// Only requests that carry the header, and on the shield's number: nobody needs that one yet.
+    pub(super) async fn open_previews(self, plan: &Plan, routes: &[usize]) -> Result<(), Fault> {
+        let preview = plan.preview.as_ref();
+        let preview =
+            preview.ok_or_else(|| fault::rejected(Operation::CreateRule.name(), "no preview was planned".to_owned()))?;
+        self.each(plan, routes, |route| self.open_preview(plan, preview, route)).await
+    }
+
     pub(super) async fn set_base(self, plan: &Plan, routes: &[usize], to: Side) -> Result<(), Fault> {
         self.each(plan, routes, |route| self.set_one_base(plan, route, to)).await
     }
@@ -74,7 +83,7 @@ impl RuleChanges<'_> {
         let calls = shapes.iter().map(|shape| async move {
             let planned = planned(plan, shape.route)?;
             let form = form(&RoutePlan { form: shape.form.clone(), ..planned.clone() })?;
-            self.rewrite(&shape.rule, conditions(planned, &form), split(&form, plan, planned, shape.weight)?, &form).await
+            self.rewrite(&shape.rule, conditions(&form), split(&form, plan, planned, shape.weight)?, &form).await
         });
         fault::worst(join_all(calls).await)
     }
@@ -88,7 +97,7 @@ impl RuleChanges<'_> {
             }
             let form = form(route)?;
             let base = RuleRef::new(route.route.as_str());
-            self.rewrite(&base, conditions(route, &form), form.to_one(target_group(plan, route, Side::Blue)?), &form).await
+            self.rewrite(&base, conditions(&form), form.to_one(target_group(plan, route, Side::Blue)?), &form).await
         });
         fault::worst(join_all(calls).await)
     }
@@ -119,6 +128,23 @@ impl RuleChanges<'_> {
                     format!("rule {} has taken number {}, reserved for the overlay", rule.rule, route.overlay_number),
                 )),
                 // A look that failed, or showed nobody: whose it is stays unknown.
+                None => Err(Fault { kind: FaultKind::Transient, ..fault }),
+            },
+        }
+    }
+
+    async fn open_preview(self, plan: &Plan, preview: &Preview, route: &RoutePlan) -> Result<(), Fault> {
+        let mut form = form(route)?;
+        form.conditions.push(ConditionForm::header(&preview.header, &preview.value));
+        let actions = form.to_one(target_group(plan, route, Side::Green)?);
+        match self.create(route, &form, route.shield_number, Role::Preview, actions).await? {
+            Created::Yes => Ok(()),
+            Created::NumberInUse(fault) => match self.who_has(route, route.shield_number).await {
+                Some(rule) if self.is_ours(&rule, route, Role::Preview) => Ok(()),
+                Some(rule) => Err(fault::rejected(
+                    fault.operation,
+                    format!("rule {} has taken number {}, reserved for the shield", rule.rule, route.shield_number),
+                )),
                 None => Err(Fault { kind: FaultKind::Transient, ..fault }),
             },
         }
@@ -160,7 +186,7 @@ impl RuleChanges<'_> {
         actions: Vec<RuleAction>,
     ) -> Result<Created, Fault> {
         const OPERATION: Operation = Operation::CreateRule;
-        let conditions = conditions(route, form);
+        let conditions = conditions(form);
         let transforms = transforms(form);
         let (tags, mark) = names::rule_tags(&self.cloud.installation, self.d, &route.route, role);
         let call = |fence| {
@@ -264,10 +290,11 @@ fn form(route: &RoutePlan) -> Result<Form, Fault> {
 }
 
 /// What a rule above the base has to match.
-fn conditions(route: &RoutePlan, form: &Form) -> Vec<RuleCondition> {
-    match route.base_number {
-        Some(_) => form.conditions.iter().map(ConditionForm::write).collect(),
-        None => vec![ConditionForm::everything().write()],
+fn conditions(form: &Form) -> Vec<RuleCondition> {
+    // A default action matches everything, which a rule has to say.
+    match form.conditions.as_slice() {
+        [] => vec![ConditionForm::everything().write()],
+        conditions => conditions.iter().map(ConditionForm::write).collect(),
     }
 }
 

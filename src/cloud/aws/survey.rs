@@ -31,6 +31,8 @@ use crate::{
     engine::ports::{Fault, FaultKind, Recency},
 };
 
+/// Values that one rule may compare with (AWS's limit).
+const COMPARISONS_MAX: usize = 5;
 /// How long a group's sticky session lasts where AWS did not say (its own default is a day).
 const STICKY_SECONDS: i32 = 86_400;
 
@@ -85,7 +87,7 @@ impl AwsCloud {
         for (i, route) in routes.iter().enumerate() {
             let rules = listeners.get(&route.listener).and_then(Option::as_ref).map(|rules| rules.as_slice());
             let named = &declaration.routes[i];
-            match self.route(named, route, rules, &declaration.slots, &seen_slots) {
+            match self.route(named, route, rules, declaration, &seen_slots) {
                 Ok(seen) => survey.routes[i] = Some(seen),
                 Err(detail) => survey.faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
             }
@@ -124,9 +126,10 @@ impl AwsCloud {
         named: &RouteRef,
         route: &arn::Route,
         rules: Option<&[SeenRule]>,
-        slots: &[SlotRef],
+        declaration: &Declaration,
         seen_slots: &[SeenSlot],
     ) -> Result<RouteSurvey, String> {
+        let (slots, preview) = (&declaration.slots, declaration.preview.is_some());
         let rules = rules.ok_or_else(|| format!("there is no listener {}", route.listener))?;
         let base = match &route.rule {
             None => rules.iter().find(|rule| rule.number.is_none()).ok_or("its listener has no default action")?,
@@ -143,6 +146,11 @@ impl AwsCloud {
             && let Some(seconds) = sticky_for(&base.forwards, slots, seen_slots)
         {
             form.split_stickiness = Some(Stickiness { enabled: true, seconds: seconds.or(Some(STICKY_SECONDS)) });
+        }
+        if preview && form.comparisons() >= COMPARISONS_MAX {
+            return Err(format!(
+                "it compares {COMPARISONS_MAX} values, as many as AWS allows in a rule: there is no room for the preview's header"
+            ));
         }
         let others = rules.iter().filter(|rule| rule.rule != base.rule).filter_map(|rule| {
             Some(OtherRule {

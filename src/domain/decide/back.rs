@@ -79,8 +79,8 @@ fn traffic(d: &Deployment, o: &Observation, shield: bool) -> Option<Action> {
         .routes
         .iter()
         .filter_map(Known::seen)
-        .flat_map(|view| view.overlays.iter())
-        .map(|overlay| overlay.rule.clone())
+        .flat_map(|view| view.overlays.iter().chain(&view.previews))
+        .map(|rule| rule.rule.clone())
         .collect();
     // Recorded ones are named even where a look did not show them: deleting what is gone is success.
     if !rules.is_empty() {

@@ -74,8 +74,11 @@ pub(super) fn retiring(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
     let Some(routes) = all_routes(o).filter(|routes| routes.iter().all(|view| view.base.is_all_green())) else {
         return Decision::WAIT;
     };
-    let rules: Vec<_> =
-        routes.iter().flat_map(|view| view.overlays.iter().chain(&view.shields)).map(|rule| rule.rule.clone()).collect();
+    let rules: Vec<_> = routes
+        .iter()
+        .flat_map(|view| view.overlays.iter().chain(&view.previews).chain(&view.shields))
+        .map(|rule| rule.rule.clone())
+        .collect();
     if !rules.is_empty() {
         return Decision::Act(Action::DeleteRules { rules });
     }

@@ -13,7 +13,7 @@ use crate::domain::{
     observation::{Attached, Forward, Observation},
     phase::Phase,
     plan::Plan,
-    time,
+    preview, time,
     timing::Timing,
     weight::Weight,
 };
@@ -26,12 +26,15 @@ pub(super) fn verifying(d: &Deployment, o: &Observation, timing: &Timing, now: T
     if let Some(decision) = drifted(d, plan, o, timing, now) {
         return decision;
     }
+    if let Some(decision) = show(d, o, plan, timing, now) {
+        return decision;
+    }
     if let Some(order) = d.open_order() {
         let to = match order.to {
             Steer::Full => shift(plan.strategy.stages.len() - 1, plan, true),
             Steer::Next | Steer::Weight { .. } | Steer::OnFrom { .. } => shift(0, plan, false),
         };
-        return obey(d, order, to, now);
+        return obey(&all_made(d, now), order, to, now);
     }
     if let Some(decision) = bring_about(d, o, timing, now) {
         return decision;
@@ -39,7 +42,31 @@ pub(super) fn verifying(d: &Deployment, o: &Observation, timing: &Timing, now: T
     if d.intent.is_paused() || all_routes(o).is_none() {
         return Decision::WAIT;
     }
-    Decision::advance(d.entering(shift(0, plan, false), now))
+    Decision::advance(all_made(d, now).entering(shift(0, plan, false), now))
+}
+
+/// The record from which on nothing is created any more.
+fn all_made(d: &Deployment, now: Timestamp) -> Deployment {
+    Deployment { provisioned_at: d.provisioned_at.or(Some(now)), ..d.clone() }
+}
+
+/// The preview: opened while it is wanted, then removed and seen gone before anything else happens.
+fn show(d: &Deployment, o: &Observation, plan: &Plan, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    plan.preview.as_ref()?;
+    if preview::is_wanted(d, now) {
+        let missing = super::routes_where(o, |_, view| view.previews.is_empty());
+        return Some(if missing.is_empty() {
+            Decision::Wait { until: preview::ends(d).filter(|ends| *ends > now) }
+        } else {
+            Decision::Act(Action::OpenPreviews { routes: missing })
+        });
+    }
+    if let Some(action) = super::remove_previews(o) {
+        return Some(Decision::Act(action));
+    }
+    let gone = d.seen.absences.previews.len() == plan.routes.len()
+        && d.seen.absences.previews.iter().all(|looks| looks.believed(timing));
+    (!gone).then_some(Decision::WAIT)
 }
 
 pub(super) fn shifting(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Decision {

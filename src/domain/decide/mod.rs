@@ -70,9 +70,11 @@ pub fn decide(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) 
         Phase::Pending => start::pending(d, o, timing, now),
         Phase::Provisioning => start::provisioning(d, o, now),
         Phase::Verifying => or_pin(d, o, forward::verifying(d, o, timing, now)),
-        Phase::Shifting { .. } => or_pin(d, o, forward::shifting(d, o, timing, now)),
-        Phase::Baking { seen_at, commit_now } => or_pin(d, o, forward::baking(d, o, timing, now, *seen_at, *commit_now)),
-        Phase::Committing { quiet_since } => or_pin(d, o, commit::committing(d, o, timing, now, *quiet_since)),
+        Phase::Shifting { .. } => or_pin(d, o, or_tidy(o, forward::shifting(d, o, timing, now))),
+        Phase::Baking { seen_at, commit_now } => {
+            or_pin(d, o, or_tidy(o, forward::baking(d, o, timing, now, *seen_at, *commit_now)))
+        }
+        Phase::Committing { quiet_since } => or_pin(d, o, or_tidy(o, commit::committing(d, o, timing, now, *quiet_since))),
         Phase::Retiring => commit::retiring(d, o, timing, now),
         Phase::RollingBack { shield, ends } => back::rolling_back(d, o, timing, now, *shield, *ends),
         Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => Decision::Done,
@@ -86,6 +88,20 @@ fn or_pin(d: &Deployment, o: &Observation, decision: Decision) -> Decision {
         (Decision::Wait { .. }, Some(plan)) => start::pin(plan, o).map_or(decision, Decision::Act),
         (Decision::Act(_) | Decision::Advance(_) | Decision::Done | Decision::Wait { .. }, _) => decision,
     }
+}
+
+/// A preview that was on its way when `verifying` ended is removed where there is nothing else to do.
+fn or_tidy(o: &Observation, decision: Decision) -> Decision {
+    match &decision {
+        Decision::Wait { .. } => remove_previews(o).map_or(decision, Decision::Act),
+        Decision::Act(_) | Decision::Advance(_) | Decision::Done => decision,
+    }
+}
+
+fn remove_previews(o: &Observation) -> Option<Action> {
+    let previews = o.routes.iter().filter_map(Known::seen).flat_map(|view| &view.previews);
+    let rules: Vec<_> = previews.map(|preview| preview.rule.clone()).collect();
+    (!rules.is_empty()).then_some(Action::DeleteRules { rules })
 }
 
 /// What somebody did outside that is to be taken for a rollback: a shield raised, a recorded overlay deleted or set to all

@@ -86,7 +86,7 @@ fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
                 .as_ref()
                 .is_none_or(|live| matches!(route.forwards.as_slice(), [(to, _)] if live.slot.position(to).is_some()));
             match owner.role {
-                Role::Overlay => remove.push(rule.rule.clone()),
+                Role::Overlay | Role::Preview => remove.push(rule.rule.clone()),
                 Role::Shield if serves => remove.push(rule.rule.clone()),
                 Role::Shield => wait = true,
             }
@@ -144,7 +144,8 @@ pub(super) fn provisioning(d: &Deployment, o: &Observation, now: Timestamp) -> D
         {
             let mut next = d.entering(Phase::Verifying, now);
             next.overlays = overlays;
-            next.provisioned_at = Some(now);
+            // With a preview something is still to be made: it ends with `verifying`.
+            next.provisioned_at = plan.preview.is_none().then_some(now);
             Decision::advance(next)
         }
         _ => Decision::Wait { until: deadline::of(d, now).into_iter().chain(d.not_before.filter(|at| *at > now)).min() },

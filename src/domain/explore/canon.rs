@@ -52,7 +52,12 @@ pub fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
     }
     maybe(&mut d.seen.short.last);
     let absences = &mut d.seen.absences;
-    let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
+    let routes = absences
+        .overlays
+        .iter_mut()
+        .chain(&mut absences.previews)
+        .chain(&mut absences.shields)
+        .chain(&mut absences.bases_off_green);
     let routes = routes.chain(&mut absences.emptied).chain(d.seen.drift.iter_mut().map(|route| &mut route.looks));
     let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
     for looks in routes.chain(groups) {
@@ -78,7 +83,8 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
         ) => 1,
         _ => 0,
     };
-    d.phase_since = cut(d.phase_since, since_max);
+    let shows = d.phase == Phase::Verifying && d.plan.as_ref().is_some_and(|plan| plan.preview.is_some());
+    d.phase_since = cut(d.phase_since, if shows { since_max.max(1) } else { since_max });
     d.ended_at = d.ended_at.map(|_| now());
     d.provisioned_at = d.provisioned_at.map(|at| cut(at, landed_max));
     d.not_before = d.not_before.filter(|at| *at > now());
@@ -121,7 +127,7 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
     let seen = d.seen.clone();
     d.seen = Seen {
         short,
-        absences: absences(&d.phase, &seen.absences, spread),
+        absences: absences(&d.phase, shows, &seen.absences, spread),
         drift: drifting(seen.drift, spread),
         ..Seen::default()
     };
@@ -162,7 +168,7 @@ fn short(short: ShortFor) -> ShortFor {
 }
 
 /// Those that the phase reads; entering the next one forgets them all.
-fn absences(phase: &Phase, all: &Absences, spread: u8) -> Absences {
+fn absences(phase: &Phase, shows: bool, all: &Absences, spread: u8) -> Absences {
     let each = |looks: &[Looks]| looks.iter().map(|one| canonical_looks(*one, spread)).collect();
     let (shields, bases, going, leaving) = match phase {
         Phase::Committing { quiet_since: Some(_) } => (false, true, false, false),
@@ -176,6 +182,7 @@ fn absences(phase: &Phase, all: &Absences, spread: u8) -> Absences {
     let overlays_read = !phase.is_terminal() && !matches!(phase, Phase::Pending | Phase::Provisioning);
     Absences {
         overlays: if_read(overlays_read, &all.overlays),
+        previews: if_read(shows, &all.previews),
         shields: if_read(shields, &all.shields),
         bases_off_green: if_read(bases, &all.bases_off_green),
         emptied: if_read(forward, &all.emptied),

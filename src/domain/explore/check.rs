@@ -100,6 +100,9 @@ fn ended(facts: &Facts, size: &Size, s: &State) -> Result<(), String> {
             if groups[usize::from(facts.green)].alive {
                 return Err("rolled back, and green's group is left over".to_owned());
             }
+            if routes.iter().any(|route| route.preview.is_some()) {
+                return Err("rolled back, and a preview names a slot without servers".to_owned());
+            }
             let blue = groups[usize::from(facts.blue)];
             if blue.full || blue.protected {
                 return Err("rolled back, and blue is still pinned".to_owned());
@@ -118,6 +121,11 @@ pub fn step(mind: &Mind, size: &Size, from: &State, step: Step, to: &State) -> R
     }
     if !after.planned || step == Step::NextDeployment {
         return Ok(());
+    }
+    let nothing_lags = size.late == 0 && size.stale == 0;
+    let shifts = before.phase == Phase::Verifying && matches!(after.phase, Phase::Shifting { .. });
+    if nothing_lags && shifts && to.scene.routes.iter().any(|route| route.preview.is_some()) {
+        return Err("6: weight is wanted, and a preview still holds the shield's number".to_owned());
     }
     let rises =
         (0..size.routes).any(|i| to_green(after, to.scene.routes[i].share()) > to_green(after, from.scene.routes[i].share()));

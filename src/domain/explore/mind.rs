@@ -362,6 +362,7 @@ fn calls(facts: &Facts, action: &Action) -> Vec<Call> {
         Action::RestoreBases { routes } => {
             routes.iter().map(|i| Call::Mend { route: route(i), share: all_to(blue), form: facts.forms[*i] }).collect()
         }
+        Action::OpenPreviews { routes } => routes.iter().map(|i| Call::Preview { route: route(i), owner, to: green }).collect(),
         Action::SetWeight { routes, weight } => {
             let share = share(*weight);
             routes.iter().map(|(i, rule)| Call::Weigh { route: route(i), rule: rule_index(rule).1, share }).collect()

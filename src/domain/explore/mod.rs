@@ -30,6 +30,7 @@ use size::Size;
 use walk::{Found, walk};
 
 use super::{
+    declaration::Preview,
     deployment::Deployment,
     sample,
     time::{BakeTime, DURATION_MAX},
@@ -56,6 +57,7 @@ const PLAIN: Size = Size {
     commands: &[],
     hand: 0,
     edits: 0,
+    preview: false,
     next: false,
 };
 
@@ -69,6 +71,11 @@ fn begin(size: &Size) -> Deployment {
     }
     let mut d = sample::pending(1, size.routes, strategy);
     d.phase_since = canon::now();
+    d.declaration.preview = size.preview.then(|| Preview {
+        header: "X-Preview".to_owned(),
+        value: "green".to_owned(),
+        bake_time: BakeTime::For(canon::UNIT),
+    });
     d
 }
 

@@ -103,7 +103,12 @@ impl Mutant {
             }
             (Self::AbsenceAtOneLook, _) => {
                 let absences = &mut d.seen.absences;
-                let routes = absences.overlays.iter_mut().chain(&mut absences.shields).chain(&mut absences.bases_off_green);
+                let routes = absences
+                    .overlays
+                    .iter_mut()
+                    .chain(&mut absences.previews)
+                    .chain(&mut absences.shields)
+                    .chain(&mut absences.bases_off_green);
                 let groups = [&mut absences.green, &mut absences.green_targets, &mut absences.blue, &mut absences.blue_targets];
                 for looks in routes.chain(groups).filter(|looks| looks.count > 0) {
                     *looks = Looks { count: 9, first: Some(jiff::Timestamp::MIN), last: d.seen.at };

@@ -93,9 +93,13 @@ fn route_view(d: &Deployment, i: usize, sight: &Sight, green_slot: u8) -> Known<
     Known::Seen(RouteView {
         base: forward(route.base, green_slot),
         overlays: route.overlay.filter(mine).map(|rule| view("overlay", rule)).into_iter().collect(),
+        previews: route.preview.filter(mine).map(|rule| view("preview", rule)).into_iter().collect(),
         shields: route.shield.map(|rule| view("shield", rule)).into_iter().collect(),
         in_the_way: None,
-        leftovers: route.overlay.filter(|rule| !mine(rule)).map(|rule| rule_ref("overlay", i, rule)).into_iter().collect(),
+        leftovers: [("overlay", route.overlay), ("preview", route.preview)]
+            .into_iter()
+            .filter_map(|(kind, rule)| Some(rule_ref(kind, i, rule.filter(|rule| !mine(rule))?)))
+            .collect(),
         edited: edited(d, i, route).map(Box::new),
     })
 }
@@ -176,7 +180,11 @@ fn survey(d: &Deployment, scene: &Scene) -> Survey {
         let slot = if route.base == 0 { "slot-a" } else { "slot-b" };
         seen.forwards = vec![(TargetGroupRef::new(slot), 1)];
         seen.form = form(route.base_form);
-        let rules = [("overlay", Role::Overlay, 99, route.overlay), ("shield", Role::Shield, 98, route.shield)];
+        let rules = [
+            ("overlay", Role::Overlay, 99, route.overlay),
+            ("shield", Role::Shield, 98, route.shield),
+            ("preview", Role::Preview, 98, route.preview),
+        ];
         seen.others = rules
             .into_iter()
             .filter_map(|(kind, role, number, rule)| {

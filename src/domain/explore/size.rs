@@ -39,6 +39,8 @@ pub struct Size {
     pub hand: u8,
     /// Edits of rules by a person at the console.
     pub edits: u8,
+    /// A preview is declared, open for a unit.
+    pub preview: bool,
     /// A second deployment follows the first.
     pub next: bool,
 }

@@ -71,6 +71,7 @@ fn call_words(call: Call) -> String {
         }
         Call::Base { route, share } => format!("base of route {route} to slot {}", if share == 0 { "a" } else { "b" }),
         Call::Shield { route, owner, .. } => format!("raise shield of #{owner} on route {route}"),
+        Call::Preview { route, owner, .. } => format!("raise preview of #{owner} on route {route}"),
         Call::Delete { route, rule } => format!("delete rule {rule} of route {route}"),
         Call::Pin { group } => format!("pin group {group}"),
         Call::Unpin { group } => format!("unpin group {group}"),

@@ -27,6 +27,8 @@ pub struct Route {
     pub base_touched: bool,
     pub overlay: Option<Rule>,
     pub shield: Option<Rule>,
+    /// Sends only who asks for it: it is no share.
+    pub preview: Option<Rule>,
     /// Rules made on it so far: the next id.
     pub made: u8,
     /// What some node of the load balancer still does: a change takes a while to be everywhere.
@@ -77,6 +79,7 @@ pub enum Call {
     Base { route: u8, share: u16 },
     Mend { route: u8, share: u16, form: u8 },
     Shield { route: u8, owner: u8, to: u8 },
+    Preview { route: u8, owner: u8, to: u8 },
     Delete { route: u8, rule: u8 },
     Pin { group: u8 },
     Unpin { group: u8 },
@@ -104,6 +107,7 @@ impl Scene {
             u32::from(route.base == all_to(slot))
                 + u32::from(route.overlay.is_some_and(|overlay| !overlay.ghost))
                 + u32::from(route.shield.is_some_and(|shield| shield.share == all_to(slot)))
+                + u32::from(route.preview.is_some_and(|preview| preview.share == all_to(slot)))
         };
         self.routes[..routes].iter().map(names).sum()
     }
@@ -117,6 +121,7 @@ impl Scene {
             | Call::Base { route, .. }
             | Call::Mend { route, .. }
             | Call::Shield { route, .. }
+            | Call::Preview { route, .. }
             | Call::Delete { route, .. } => {
                 let route = &mut self.routes[usize::from(route)];
                 let before = route.share();
@@ -149,6 +154,10 @@ fn land_on_route(route: &mut Route, call: Call) {
         // `PriorityInUse` otherwise.
         Call::Open { owner, to, form, .. } if route.overlay.is_none() => route.overlay = Some(make(all_to(to), owner, form)),
         Call::Shield { owner, to, .. } if route.shield.is_none() => route.shield = Some(make(all_to(to), owner, 0)),
+        // The shield's number: who finds it taken takes another.
+        Call::Preview { owner, to, .. } if route.preview.is_none() && route.shield.is_none() => {
+            route.preview = Some(make(all_to(to), owner, 0));
+        }
         Call::Base { share, .. } => (route.base, route.base_touched) = (share, false),
         Call::Mend { share, form, .. } => (route.base, route.base_form, route.base_touched) = (share, form, false),
         Call::Weigh { rule, share, .. } => {
@@ -164,6 +173,7 @@ fn land_on_route(route: &mut Route, call: Call) {
         Call::Delete { rule, .. } => {
             route.overlay = route.overlay.filter(|overlay| overlay.id != rule);
             route.shield = route.shield.filter(|shield| shield.id != rule);
+            route.preview = route.preview.filter(|preview| preview.id != rule);
         }
         _ => {}
     }

@@ -5,8 +5,10 @@ use super::{
     PLAIN, report,
     size::{ALL_COMMANDS, ANSWERS, STEERING, Size},
 };
-use crate::domain::command::Command;
+use crate::domain::command::{Command, PromoteTo};
 
+/// A pause would open a preview again and again, and the model gives each rule an id of its own: unit tests hold that.
+const PREVIEWING: &[Command] = &[Command::Rollback, Command::Promote(PromoteTo::Next)];
 const ROLLBACK: &[Command] = &[Command::Rollback];
 
 /// Walks a world of the design as it is, to its end.
@@ -42,6 +44,8 @@ pub const BY_HAND: Size = Size {
 pub const EDITED: Size = Size { name: "edits by hand, an operator who answers", edits: 1, commands: ANSWERS, ..PLAIN };
 pub const EDITED_LATE: Size =
     Size { name: "edits by hand, one late call, an operator who answers", stages: &[100], crashes: false, late: 1, ..EDITED };
+pub const PREVIEW: Size =
+    Size { name: "a preview, an operator, one late call", preview: true, late: 1, commands: PREVIEWING, ..PLAIN };
 pub const NEXT: Size = Size {
     name: "two deployments, one late call, unknown reads",
     next: true,
@@ -120,6 +124,12 @@ fn edits_by_hand_and_an_operator_who_answers() {
 #[test]
 fn edits_by_hand_and_one_late_call() {
     must_hold(&EDITED_LATE);
+}
+
+#[test]
+fn a_preview_and_one_late_call() {
+    must_hold(&PREVIEW);
+    must_hold(&Size { name: "a preview", late: 0, ..PREVIEW });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::reader::{Faults, Fields, Node, child};
 use crate::domain::{
     declaration::{
-        AssumedRole, Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX,
+        AssumedRole, Capacity, Deadlines, Declaration, LaunchTemplate, Preview, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX,
         ServerGroupSpec, Stage, Strategy, TARGET_GROUPS_MAX,
     },
     ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
@@ -36,6 +36,9 @@ const TAG_KEY_CHARS_MAX: usize = 128;
 const TAG_VALUE_CHARS_MAX: usize = 256;
 /// More servers than any one group may have is a typing error.
 const SERVERS_MAX: u32 = 10_000;
+/// AWS's limits of a header condition.
+const HEADER_CHARS_MAX: usize = 40;
+const HEADER_VALUE_CHARS_MAX: usize = 128;
 const GRACE_DEFAULT: Duration = Duration::from_secs(60);
 /// A phase with less time than this would go back before its first look.
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
@@ -53,13 +56,13 @@ pub fn declaration(value: &Value) -> Result<Declaration, Vec<FieldFault>> {
 fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
     let known = &["provider", "routes", "slots", "blue", "server_group", "preview", "strategy"];
     let fields = node.fields(known, faults)?;
-    fields.not_yet("preview", faults);
     let provider = fields.required("provider", faults).and_then(|node| provider(&node, faults));
     let routes =
         fields.required("routes", faults).and_then(|node| node.different_texts(1..=ROUTES_MAX, REFERENCE_CHARS_MAX, faults));
     let slots = fields.required("slots", faults).and_then(|node| slots(&node, faults));
     let blue = fields.maybe("blue", faults, |node, faults| node.text(GROUP_CHARS_MAX, faults).map(GroupName::new));
     let server_group = fields.required("server_group", faults).and_then(|node| server_group(&node, faults));
+    let preview = fields.maybe("preview", faults, |node, faults| preview(&node, faults));
     let strategy = fields.required("strategy", faults).and_then(|node| strategy(&node, faults));
     Some(Declaration {
         provider: provider?,
@@ -67,6 +70,7 @@ fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
         slots: slots?,
         blue: blue?,
         server_group: server_group?,
+        preview: preview?,
         strategy: strategy?,
     })
 }
@@ -180,6 +184,29 @@ fn server_group(node: &Node<'_>, faults: &mut Faults) -> Option<ServerGroupSpec>
         instance_warmup: instance_warmup?,
         tags: tags?,
     })
+}
+
+/// A header that users do not send. AWS matches its value with `*` and `?` as wildcards.
+fn preview(node: &Node<'_>, faults: &mut Faults) -> Option<Preview> {
+    let fields = node.fields(&["header", "value", "bake_time"], faults)?;
+    let header = fields.required("header", faults).and_then(|node| {
+        let name = node.text(HEADER_CHARS_MAX, faults)?;
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) && !name.eq_ignore_ascii_case("host");
+        if !plain {
+            faults.add(node.at, "must be a header's name of letters, digits, - and _, and not Host");
+        }
+        plain.then(|| name.to_owned())
+    });
+    let value = fields.required("value", faults).and_then(|node| {
+        let value = node.text(HEADER_VALUE_CHARS_MAX, faults)?;
+        let plain = value.bytes().all(|b| b.is_ascii_graphic() && !b"*?\\".contains(&b));
+        if !plain {
+            faults.add(node.at, "must be visible ASCII without spaces, *, ? and \\: anything else could match what users send");
+        }
+        plain.then(|| value.to_owned())
+    });
+    let bake_time = bake_time(&fields, faults);
+    Some(Preview { header: header?, value: value?, bake_time: bake_time? })
 }
 
 fn launch_template(node: &Node<'_>, faults: &mut Faults) -> Option<LaunchTemplate> {

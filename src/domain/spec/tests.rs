@@ -88,14 +88,28 @@ fn every_fault_is_told_at_once_in_the_order_of_reading() {
 }
 
 #[test]
+fn a_preview_is_a_header_that_users_do_not_send() {
+    let read = |preview: Value| {
+        let mut with = declared();
+        set(&mut with, "/preview", preview);
+        declaration(&with).map(|read| read.preview.unwrap())
+    };
+    let preview = read(json!({"header": "X-Preview", "value": "green", "bake_time": "10m"})).unwrap();
+    assert_eq!((preview.header.as_str(), preview.value.as_str()), ("X-Preview", "green"));
+    assert_eq!(preview.bake_time.to_string(), "10m");
+    assert_eq!(read(json!({"header": "X-Preview", "value": "green"})).unwrap().bake_time.to_string(), "0s");
+    for (header, value) in [("Host", "green"), ("X Preview", "green"), ("X-Preview", "*"), ("X-Preview", "gr een")] {
+        let at = if value == "green" { "/preview/header" } else { "/preview/value" };
+        assert_eq!(pointers(&read(json!({"header": header, "value": value})).unwrap_err()), [at], "{header}: {value}");
+    }
+}
+
+#[test]
 fn what_later_work_brings_is_refused_and_says_so() {
     let gate = json!({"errors": {"type": "metric"}});
-    for (pointer, value) in [
-        ("/preview", json!({"header": "X-Preview", "value": "green"})),
-        ("/strategy/stages/0/gates", json!(["errors"])),
-        ("/strategy/verify", json!(["errors"])),
-        ("/strategy/gates", gate),
-    ] {
+    for (pointer, value) in
+        [("/strategy/stages/0/gates", json!(["errors"])), ("/strategy/verify", json!(["errors"])), ("/strategy/gates", gate)]
+    {
         let mut with = declared();
         set(&mut with, pointer, value);
         let faults = declaration(&with).unwrap_err();

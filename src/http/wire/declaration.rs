@@ -27,7 +27,23 @@ pub struct DeclarationView {
     #[schema(max_length = 255)]
     pub blue: Option<String>,
     pub server_group: ServerGroupView,
+    /// While `verifying` lasts, requests with this header reach the new group.
+    pub preview: Option<PreviewView>,
     pub strategy: StrategyView,
+}
+
+/// How the new group is reached before any user reaches it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Preview)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewView {
+    #[schema(example = "X-Cutover-Preview", pattern = "^[A-Za-z0-9_-]+$", max_length = 40)]
+    pub header: String,
+    #[schema(example = "green", pattern = r"^[!-)+->@-\[\]-~]+$", max_length = 128)]
+    pub value: String,
+    /// How long it is open before weight moves by itself, or `manual`: until promoted. A pause keeps it open.
+    #[schema(required = false, example = "10m", max_length = 64)]
+    pub bake_time: String,
 }
 
 /// Where the servers live.
@@ -182,6 +198,11 @@ impl From<&Declaration> for DeclarationView {
             slots: d.slots.iter().map(SlotView::from).collect(),
             blue: d.blue.as_ref().map(ToString::to_string),
             server_group: ServerGroupView::from(&d.server_group),
+            preview: d.preview.as_ref().map(|preview| PreviewView {
+                header: preview.header.clone(),
+                value: preview.value.clone(),
+                bake_time: preview.bake_time.to_string(),
+            }),
             strategy: StrategyView::from(&d.strategy),
         }
     }

@@ -6,6 +6,7 @@ mod drift;
 mod driver;
 mod engine;
 mod faults;
+mod preview;
 mod refused;
 mod region;
 mod sweeping;

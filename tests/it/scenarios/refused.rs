@@ -87,7 +87,7 @@ async fn what_is_not_supported_yet_and_what_is_no_image_is_refused_and_a_second_
     let scene = Scene::new(&Stage::default()).await;
     let service = Service::start(scene.sim.endpoint()).await;
     let mut strange = declaration(&scene);
-    strange["preview"] = json!({"header": "X-Preview", "value": "green"});
+    strange["preview"] = json!({"header": "Host", "value": "green"});
     strange["server_group"]["launch_template"]["version"] = json!("$Latest");
     strange["strategy"]["stages"] = json!([{"weight": 50}, {"weight": 25}]);
     strange["slots"] = json!([strange["slots"][0]]);

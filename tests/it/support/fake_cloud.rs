@@ -107,7 +107,12 @@ impl FakeCloud {
 impl World {
     /// Green's share of a route's traffic, by the slot that the topmost rule sends it to.
     pub fn share(&self, route: &RouteRef, slot: &SlotRef) -> Weight {
-        match self.rules.values().filter(|rule| &rule.route == route).min_by_key(|rule| rule.number) {
+        match self
+            .rules
+            .values()
+            .filter(|rule| &rule.route == route && rule.role != Role::Preview)
+            .min_by_key(|rule| rule.number)
+        {
             Some(rule) if &rule.green == slot => rule.weight,
             Some(_) => Weight::NONE,
             None if self.bases.get(route) == Some(slot) => Weight::ALL,
@@ -218,6 +223,7 @@ impl World {
         RouteView {
             base,
             overlays: mine(Role::Overlay),
+            previews: mine(Role::Preview),
             shields: mine(Role::Shield),
             in_the_way: None,
             leftovers: Vec::new(),
@@ -325,6 +331,7 @@ impl World {
         match action {
             Action::DeleteRules { rules } => self.rules.retain(|name, _| !rules.contains(name)),
             Action::OpenOverlays { routes } => self.raise(d, routes, Role::Overlay),
+            Action::OpenPreviews { routes } => self.raise(d, routes, Role::Preview),
             Action::RaiseShields { routes } => self.raise(d, routes, Role::Shield),
             Action::SetWeight { routes, weight } => {
                 for (_, name) in routes {

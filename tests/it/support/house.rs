@@ -76,6 +76,7 @@ pub fn declaration(weights: &[u16]) -> Declaration {
             instance_warmup: Duration::ZERO,
             tags: std::collections::BTreeMap::new(),
         },
+        preview: None,
         strategy: Strategy { stages, bake_time: now, deadlines: Deadlines::default() },
     }
 }

@@ -144,6 +144,7 @@ impl Scene {
                 instance_warmup: Duration::ZERO,
                 tags: std::collections::BTreeMap::new(),
             },
+            preview: None,
             strategy: Strategy { stages: stages.collect(), bake_time, deadlines: Deadlines::default() },
         }
     }

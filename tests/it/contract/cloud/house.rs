@@ -111,6 +111,7 @@ impl<'w> House<'w> {
                 instance_warmup: Duration::ZERO,
                 tags: BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             },
+            preview: None,
             strategy: Strategy {
                 stages: vec![Stage { weight: Weight::ALL, bake_time: at_once }],
                 bake_time: at_once,

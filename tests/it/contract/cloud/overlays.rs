@@ -6,7 +6,13 @@ use aws_sdk_elasticloadbalancingv2::types::{
     RuleCondition, SourceIpConditionConfig, TargetGroupStickinessConfig,
 };
 use cutover::{
-    domain::{action::Action as Change, observation::Forward, weight::Weight},
+    domain::{
+        action::Action as Change,
+        declaration::{Declaration, Preview},
+        observation::Forward,
+        time::BakeTime,
+        weight::Weight,
+    },
     engine::ports::{Cloud, FaultKind},
 };
 
@@ -28,6 +34,8 @@ pub const STORIES: &[Story] = &[
     story!(an_overlay_is_its_base_in_all_but_the_forward),
     story!(stickiness_and_logins_stay_when_the_weight_moves),
     story!(leftovers_are_told_from_rules_of_others),
+    story!(a_preview_is_its_base_with_a_header_more_and_all_green),
+    story!(a_full_base_has_no_room_for_a_preview),
 ];
 
 fn permille(n: u16) -> Weight {
@@ -47,6 +55,43 @@ async fn an_overlay_opens_at_weight_0_above_an_untouched_base(world: &World) {
     let after = house.rules().await;
     assert_eq!(house.numbers().await, [99, 100]);
     assert_eq!(after[1..], before[..], "the base and the default action are as they were");
+}
+
+fn preview() -> Option<Preview> {
+    let bake_time = BakeTime::Manual;
+    Some(Preview { header: "X-Preview".to_owned(), value: "green".to_owned(), bake_time })
+}
+
+async fn a_preview_is_its_base_with_a_header_more_and_all_green(world: &World) {
+    let house = House::build(world, "preview").await;
+    let d = house.opened(Declaration { preview: preview(), ..house.declaration(&house.base) }).await;
+    for _ in 0..2 {
+        // Opened twice it is one.
+        house.apply(&d, &Change::OpenPreviews { routes: vec![0] }).await.unwrap();
+    }
+    let view = house.route(&d).await;
+    assert_eq!((view.previews.len(), view.shields.len(), house.numbers().await), (1, 0, vec![98, 99, 100]));
+    assert!(view.previews[0].forward.is_all_green());
+    assert_eq!(view.green_share(), Some(Weight::NONE), "it is nobody's share of the traffic");
+    let rule = &house.rules().await[0];
+    let fields: Vec<_> = rule.conditions().iter().filter_map(|condition| condition.field()).collect();
+    assert_eq!((fields.len(), fields.contains(&"host-header"), fields.contains(&"http-header")), (2, true, true));
+    // A restarted process knows it by its tags.
+    let again = House { cloud: world.cloud(), ..house };
+    let previews = again.route(&d).await.previews;
+    again.apply(&d, &Change::DeleteRules { rules: previews.into_iter().map(|rule| rule.rule).collect() }).await.unwrap();
+    assert_eq!(again.numbers().await, [99, 100]);
+}
+
+async fn a_full_base_has_no_room_for_a_preview(world: &World) {
+    let house = House::build(world, "full").await;
+    let config = PathPatternConditionConfig::builder().set_values(Some((0..5).map(|i| format!("/part-{i}/*")).collect()));
+    let paths = RuleCondition::builder().field("path-pattern").path_pattern_config(config.build()).build();
+    let base = rule(world, &house.listener, 200, &paths, forward(&[(&house.slots[0], 1)])).await;
+    let declared = |preview| house.pending(Declaration { preview, ..house.declaration(&base) });
+    let survey = house.survey(&declared(preview())).await;
+    assert!(survey.faults[0].pointer == "/routes/0" && survey.faults[0].detail.contains("no room"), "{:?}", survey.faults);
+    assert_eq!(house.survey(&declared(None)).await.faults, []);
 }
 
 async fn an_overlay_opened_twice_is_one_overlay(world: &World) {

@@ -100,6 +100,7 @@ pub fn plan(d: &Deployment, number: u32) -> Plan {
             image: d.image.clone(),
             size: 1,
         },
+        preview: None,
         strategy: d.strategy.clone(),
     }
 }
