@@ -208,6 +208,7 @@ fn timing(from: &mut Reader) -> Timing {
         commit_delay: from.duration("engine.commit_delay", secs(0)..=secs(60)),
         absence_looks: from.number("engine.absence_looks", 2..=20),
         absence_spread: from.duration("engine.absence_spread", ms(100)..=secs(60)),
+        propagation: from.duration("engine.propagation", ms(0)..=secs(300)),
         health_patience: from.duration("engine.health_patience", secs(1)..=secs(3600)),
         attention_after: from.duration("engine.attention_after", secs(10)..=DAY),
         look_every: from.duration("engine.look_every", ms(50)..=secs(60)),

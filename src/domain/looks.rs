@@ -33,6 +33,13 @@ impl Looks {
         }
     }
 
+    /// Whether it is believed, and was so for as long as a change takes to be everywhere.
+    #[must_use]
+    pub fn is_everywhere(self, timing: &Timing) -> bool {
+        let lasted = self.first.zip(self.last).map(|(first, last)| time::between(first, last));
+        self.believed(timing) && lasted.is_some_and(|lasted| lasted >= timing.propagation)
+    }
+
     /// Whether there were enough of them, far enough apart.
     #[must_use]
     pub fn believed(self, timing: &Timing) -> bool {

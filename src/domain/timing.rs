@@ -19,6 +19,8 @@ pub struct Timing {
     pub absence_looks: u32,
     /// … the first and the last of them at least this far apart.
     pub absence_spread: Duration,
+    /// How long a load balancer may still do what a rule said that was deleted: a group leaves its slot no sooner.
+    pub propagation: Duration,
     /// How long green may have fewer healthy servers than its weight needs.
     pub health_patience: Duration,
     /// How long `committing`, `retiring` and `rolling_back` may take before a person is called (waits of the protocol aside).
@@ -37,6 +39,7 @@ impl Default for Timing {
             commit_delay: Duration::from_secs(2),
             absence_looks: 3,
             absence_spread: Duration::from_secs(2),
+            propagation: Duration::from_secs(10),
             health_patience: Duration::from_secs(60),
             attention_after: Duration::from_secs(20 * 60),
             look_every: Duration::from_secs(1),

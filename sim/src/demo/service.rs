@@ -29,6 +29,7 @@ quiet_period = "6s"
 look_every = "250ms"
 watch_every = "500ms"
 absence_spread = "500ms"
+propagation = "1s"
 
 # Looked at as much faster, it is asked as much more; the pocket region of the demo has no limits.
 [aws.budget]

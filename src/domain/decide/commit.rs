@@ -128,7 +128,9 @@ pub(super) fn remove(d: &Deployment, o: &Observation, timing: &Timing, plan: &Pl
         Known::Seen(GroupView { deleting: true, .. }) => Removal::Wait,
         Known::Seen(group) => {
             let unnamed = slot.seen().is_some_and(|slot| slot.named_by == 0);
-            if !unnamed {
+            // The API says at once that an overlay is gone; a node of the load balancer may send by it for some seconds more.
+            let everywhere = d.seen.absences.overlays.iter().all(|looks| looks.is_everywhere(timing));
+            if !unnamed || (!everywhere && group.attached == Attached::Everywhere) {
                 Removal::Wait
             } else if group.attached != Attached::Nowhere {
                 Removal::Act(Action::Detach { side })

@@ -43,7 +43,7 @@ fn action(decision: Decision) -> Option<Action> {
 }
 
 fn believed(now: Timestamp) -> Looks {
-    Looks { count: 9, first: Some(now - Duration::from_secs(9)), last: Some(now) }
+    Looks { count: 9, first: Some(now - Duration::from_secs(30)), last: Some(now) }
 }
 
 #[test]
@@ -175,6 +175,27 @@ fn the_base_is_never_written_without_an_all_green_overlay_above_it() {
     assert!(called.is_some_and(|sentence| sentence.contains("roll back")), "a person is called");
     route_mut(&mut o, 0).overlays.clear();
     assert_eq!(action(decided(&d, &o, at(60))), None);
+}
+
+/// Measured by `cutover probe`: nodes of a load balancer go on by a deleted rule for some seconds.
+#[test]
+fn a_group_stays_in_its_slot_until_its_rules_end_is_everywhere() {
+    let back = Phase::RollingBack { shield: false, ends: BackAs::RolledBack };
+    let mut d = deployment(1, back);
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    seen_mut(&mut o.green_slot).named_by = 0;
+    let timing = Timing::default();
+    let gone_for = |seconds: i64| Looks { count: 9, first: Some(at(100)), last: Some(at(100 + seconds)) };
+    d.seen.absences.shields = vec![believed(at(100))];
+    let mut detached = |seconds| {
+        d.seen.absences.overlays = vec![gone_for(seconds)];
+        if let Some(back) = &mut d.going_back {
+            back.observed_at = Some(at(0));
+        }
+        action(decide(&d, &o, &timing, at(100 + seconds))) == Some(Action::Detach { side: Side::Green })
+    };
+    assert!(!detached(9) && detached(10));
 }
 
 /// Found by the explorer.

@@ -31,6 +31,7 @@ pub fn timing(spread: u8) -> Timing {
         commit_delay: UNIT,
         absence_looks: 2,
         absence_spread: UNIT * u32::from(spread),
+        propagation: UNIT * u32::from(spread),
         health_patience: UNIT,
         ..Timing::default()
     }

@@ -45,6 +45,7 @@ pub fn at_once() -> EngineSettings {
             commit_delay: none,
             absence_looks: 2,
             absence_spread: none,
+            propagation: none,
             look_every: none,
             watch_every: none,
             ..Timing::default()

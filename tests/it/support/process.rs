@@ -26,6 +26,7 @@ quiet_period = "1s"
 commit_delay = "200ms"
 absence_looks = 2
 absence_spread = "100ms"
+propagation = "100ms"
 look_every = "100ms"
 watch_every = "100ms"
 

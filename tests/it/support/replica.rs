@@ -48,6 +48,7 @@ pub fn quick() -> EngineSettings {
             commit_delay: ms(200),
             absence_looks: 2,
             absence_spread: ms(50),
+            propagation: ms(100),
             look_every: ms(50),
             watch_every: ms(50),
             ..Timing::default()
