@@ -9,5 +9,6 @@ mod faults;
 mod preview;
 mod refused;
 mod region;
+mod region_sweeping;
 mod sweeping;
 mod unreachable;

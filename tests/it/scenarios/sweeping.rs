@@ -9,7 +9,7 @@ use cutover::{
     domain::{
         command::Command,
         deployment::{Deployment, Status},
-        ids::{DeploymentId, GroupName, HolderId, RouteRef, SlotRef},
+        ids::{DeploymentId, GroupName, HolderId, RouteRef, ServiceName, SlotRef, Target},
         orphan::Terms,
         phase::Phase,
         survey::Role,
@@ -24,6 +24,7 @@ use cutover::{
         },
     },
 };
+use futures::FutureExt;
 use uuid::Uuid;
 
 use crate::support::{
@@ -310,4 +311,60 @@ async fn of_two_replicas_one_sweeps() {
     assert_eq!(broom.swept().len(), before + 1, "one turn, one step");
     two.turn().await.unwrap();
     assert_eq!(broom.swept().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_group_that_somebody_adopts_between_the_look_and_the_step_stays() {
+    let broom = Broom::new(AT_ONCE).await;
+    let d = broom.gone_back().await;
+    let group = green(&d);
+    broom.house.cloud.world().leave_group(&group, &slot("c"), Some(d.id));
+    let (store, mut adopting) = (broom.house.store.clone(), declaration(&[1000]));
+    (adopting.blue, adopting.routes) = (Some(group.clone()), vec![RouteRef::new("theirs")]);
+    let api = Target { service: ServiceName::new("api"), ..target() };
+    let adopt = move || drop(store.declare(&api, &adopting, "bob", None).now_or_never().unwrap().unwrap());
+    broom.house.cloud.world().meanwhile.0 = Some(Box::new(adopt));
+    for _ in 0..MANY {
+        broom.sweep().await;
+    }
+    assert_eq!((broom.swept(), broom.names().await), (vec![], vec![]), "it serves another service from now on");
+    assert!(broom.house.cloud.world().group_names().contains(&group.to_string()));
+}
+
+#[tokio::test]
+async fn a_rule_whose_service_goes_live_elsewhere_between_the_look_and_the_step_waits_for_another_look() {
+    let broom = Broom::new(AT_ONCE).await;
+    let d = broom.gone_back().await;
+    broom.house.cloud.world().leave_rule(&public(), Role::Overlay, d.id, &slot("a"));
+    let (store, id) = (broom.house.store.clone(), d.id);
+    // The record goes on as if a deployment had succeeded meanwhile: another slot serves.
+    let went_live = move || {
+        let mut next = store.get(id).now_or_never().unwrap().unwrap().unwrap().deployment;
+        (next.id, next.number, next.phase) = (DeploymentId::new(Uuid::now_v7()), 2, Phase::Succeeded);
+        store.put(next);
+    };
+    broom.house.cloud.world().meanwhile.0 = Some(Box::new(went_live));
+    broom.sweep().await;
+    assert_eq!(broom.swept(), [""; 0], "the base was looked at for the slot that served before");
+    for _ in 0..MANY {
+        broom.sweep().await;
+    }
+    assert_eq!(broom.swept(), [""; 0], "and it does not forward to the one that serves now");
+}
+
+#[tokio::test]
+async fn one_turn_changes_a_few_things_and_looks_through_each_place_once() {
+    let broom = Broom::new(AT_ONCE).await;
+    let d = broom.gone_back().await;
+    let (api, mut other) = (Target { service: ServiceName::new("api"), ..target() }, declaration(&[1000]));
+    other.routes = vec![RouteRef::new("theirs")];
+    broom.house.store.declare(&api, &other, "bob", None).await.unwrap();
+    for _ in 0..25 {
+        broom.house.cloud.world().leave_rule(&public(), Role::Overlay, d.id, &slot("a"));
+    }
+    broom.sweep().await;
+    assert_eq!((broom.swept().len(), broom.listed().await.len()), (20, 25), "whatever goes wrong goes wrong slowly");
+    broom.until("the end", async || broom.names().await.is_empty()).await;
+    let looked = broom.house.cloud.world().inventories.clone();
+    assert!(looked.iter().all(|routes| *routes == 3), "one place, with the routes of both: {looked:?}");
 }

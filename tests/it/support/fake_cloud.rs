@@ -76,6 +76,9 @@ pub struct World {
     pub blue_scales: bool,
     /// How many of each green has.
     copied: (u32, u32),
+    /// How many routes each inventory was asked to look along.
+    pub inventories: Vec<usize>,
+    pub meanwhile: orphans::Meanwhile,
 }
 
 /// A cloud with one region's worth of nothing in it.

@@ -23,6 +23,8 @@ use cutover_sim::{
     scenario::{Stage, Staged},
 };
 
+/// Whose everything is that the adapter makes.
+pub const INSTALLATION: &str = "01900000-0000-7000-8000-000000000000";
 /// How long a story waits for one thing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -105,15 +107,19 @@ impl Scene {
         })
     }
 
-    /// The adapter, as `serve` makes it, with credentials that the region does not check.
-    pub fn cloud(&self) -> AwsCloud {
-        let config = aws_config::SdkConfig::builder()
+    /// How the SDK gets here, with credentials that the region does not check.
+    pub fn sdk(&self) -> aws_config::SdkConfig {
+        aws_config::SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-west-1"))
             .endpoint_url(self.sim.endpoint())
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("AKIATEST", "secret", None, None, "test")))
-            .build();
-        AwsCloud::with(&config, &AwsSettings::default(), "01900000-0000-7000-8000-000000000000", &no_limits())
+            .build()
+    }
+
+    /// The adapter, as `serve` makes it.
+    pub fn cloud(&self) -> AwsCloud {
+        AwsCloud::with(&self.sdk(), &AwsSettings::default(), INSTALLATION, &no_limits())
     }
 
     pub fn image(&self, version: &str) -> &str {

@@ -19,6 +19,16 @@ use serde_json::Value;
 
 use super::{FakeCloud, Group, Rule, World, fault};
 
+/// What somebody else does right after the next close look.
+#[derive(Default)]
+pub struct Meanwhile(pub Option<Box<dyn FnOnce() + Send>>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Meanwhile").field(&self.0.is_some()).finish()
+    }
+}
+
 impl World {
     /// A group of two servers that nobody made: in `slot`, with the tags of `deployment`.
     pub fn leave_group(&mut self, name: &GroupName, slot: &SlotRef, deployment: Option<DeploymentId>) {
@@ -93,12 +103,18 @@ impl World {
 
 impl SweptCloud for FakeCloud {
     async fn inventory(&self, place: &Place, _deadline: Instant) -> Result<Vec<Found>, Fault> {
-        let world = self.world();
+        let mut world = self.world();
+        world.inventories.push(place.routes.len());
         if world.blind { Err(fault(FaultKind::Throttled)) } else { Ok(world.found(place)) }
     }
 
     async fn inspect(&self, _provider: &Provider, found: &Found, slot: &SlotRef, _deadline: Instant) -> Look {
-        self.world().inspect(found, slot)
+        let look = self.world().inspect(found, slot);
+        let meanwhile = self.world().meanwhile.0.take();
+        if let Some(act) = meanwhile {
+            act();
+        }
+        look
     }
 
     async fn remove(&self, _provider: &Provider, thing: &Thing, step: &Step, _deadline: Instant) -> Result<(), Fault> {
