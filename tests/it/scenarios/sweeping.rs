@@ -319,6 +319,9 @@ async fn a_group_that_somebody_adopts_between_the_look_and_the_step_stays() {
     let d = broom.gone_back().await;
     let group = green(&d);
     broom.house.cloud.world().leave_group(&group, &slot("c"), Some(d.id));
+    broom.sweep().await;
+    let detached = [format!("sweep detach {group}")];
+    assert_eq!(broom.swept(), detached);
     let (store, mut adopting) = (broom.house.store.clone(), declaration(&[1000]));
     (adopting.blue, adopting.routes) = (Some(group.clone()), vec![RouteRef::new("theirs")]);
     let api = Target { service: ServiceName::new("api"), ..target() };
@@ -327,7 +330,12 @@ async fn a_group_that_somebody_adopts_between_the_look_and_the_step_stays() {
     for _ in 0..MANY {
         broom.sweep().await;
     }
-    assert_eq!((broom.swept(), broom.names().await), (vec![], vec![]), "it serves another service from now on");
+    assert_eq!(broom.names().await, [""; 0], "it serves another service from now on");
+    assert_eq!(
+        (broom.swept(), broom.told(d.id).await),
+        (detached.to_vec(), vec![]),
+        "nothing more is done to it, nor told of it"
+    );
     assert!(broom.house.cloud.world().group_names().contains(&group.to_string()));
 }
 

@@ -174,6 +174,22 @@ async fn a_group_that_a_rule_names_anywhere_on_its_load_balancer_shows_it(world:
     super::house::rule(world, &house.listener, 7, &host("stray"), forward(&[(&house.slots[0], 1), (slot, 0)])).await;
     let seen = group_look(&house, &stray, slot).await;
     assert_eq!((seen.named_by, seen.ours), (2, false), "and it carries no tags");
+    if world.emulator == Emulator::PocketRegion {
+        let healthy = async || {
+            let health = world.elb.describe_target_health().target_group_arn(slot).send().await.unwrap();
+            let healthy = aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum::Healthy;
+            let states = health.target_health_descriptions().iter().filter_map(|it| it.target_health()?.state());
+            (states.filter(|state| **state == healthy).count() == 2).then_some(())
+        };
+        eventually("its servers answer", healthy).await;
+        remove(&house, &stray, Step::Detach { from: seen.attached }).await;
+        let drains = group_look(&house, &stray, slot).await;
+        assert_eq!(
+            (drains.attached.len(), drains.registered),
+            (0, 2),
+            "out of its slot, and still answering what it was asked"
+        );
+    }
 }
 
 async fn a_rule_shows_what_its_removal_would_uncover(world: &World) {
