@@ -30,6 +30,8 @@ use crate::domain::{
 const TURN_MAX: Duration = Duration::from_secs(300);
 /// Between two tries to reach a database that is away.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// How long one close look may take: it reads every rule of a load balancer, one listener after the other.
+const LOOK_MAX: Duration = Duration::from_secs(30);
 /// Between two looks whether a turn is due.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Environments in one page of the records, and pages in all.
@@ -190,7 +192,7 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
     async fn look(&self, sweep: Sweep, place: &Place, found: &Found, orphan: &Orphan) -> Look {
         match &orphan.fate {
             Fate::ToGo(slot) => {
-                let deadline = sweep.ends.min(Instant::now() + self.settings.look_timeout);
+                let deadline = sweep.ends.min(Instant::now() + LOOK_MAX);
                 self.cloud.inspect(&place.provider, found, slot, deadline).await
             }
             Fate::Kept(because) => Look::Unknown((*because).to_owned()),
