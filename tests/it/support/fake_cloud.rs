@@ -4,6 +4,7 @@
 //! after they were asked for.
 
 mod orphans;
+mod survey;
 
 use std::{
     collections::BTreeMap,
@@ -16,15 +17,14 @@ use cutover::{
         action::{Action, Scaling, Side},
         declaration::Declaration,
         deployment::Deployment,
-        ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef},
+        ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef},
         observation::{
             Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Layer, Observation, RouteView, RuleView,
             ScalingView, Servers, SlotView,
         },
-        overlap::Condition,
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
-        survey::{BlueSurvey, FieldFault, OtherRule, Owner, Role, RouteSurvey, SlotSurvey, Survey},
+        survey::{FieldFault, Role, Survey},
         weight::Weight,
     },
     engine::ports::{BudgetFigures, CallFigures, Cloud, Fault, FaultKind, ProviderFigures, Recency},
@@ -251,61 +251,6 @@ impl World {
     fn slot_view(&self, slot: &SlotRef, plan: &Plan) -> Known<SlotView> {
         let targets = self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
         Known::Seen(SlotView { targets, strangers: 0, named_by: self.named_by(slot, &plan.blue_slot) })
-    }
-
-    fn survey(&self, inputs: Inputs<'_>) -> Survey {
-        let declaration = inputs.declaration;
-        let blue = inputs.live.map(|live| live.group.clone()).or_else(|| declaration.blue.clone());
-        let routes = declaration.routes.iter().map(|route| {
-            let others = self.rules.iter().filter(|(_, rule)| &rule.route == route).map(|(name, rule)| OtherRule {
-                rule: name.clone(),
-                number: rule.number,
-                conditions: Vec::new(),
-                owner: Some(Owner {
-                    this_installation: true,
-                    deployment: Some(rule.deployment),
-                    role: rule.role,
-                    on_our_route: true,
-                }),
-            });
-            Some(RouteSurvey {
-                listener: ListenerRef::new(format!("listener of {route}")),
-                load_balancer: LoadBalancerRef::new("balancer"),
-                number: Some(BASE_NUMBER),
-                conditions: vec![Condition::Host(vec![route.to_string()])],
-                forwards: vec![(self.bases.get(route)?.target_groups()[0].clone(), 1)],
-                form: self.form(route),
-                others: others.collect(),
-                reserved: Vec::new(),
-            })
-        });
-        let slots = declaration.slots.iter().map(|slot| {
-            let targets =
-                self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
-            Some(SlotSurvey { targets, load_balancers: vec![None] })
-        });
-        let blue = blue.and_then(|name| {
-            let group = self.groups.get(&name)?;
-            Some(BlueSurvey {
-                group: name,
-                attached: group.slot.target_groups().to_vec(),
-                size: group.size,
-                healthy: group.healthy,
-                min: group.min,
-                max: 10,
-                protected: group.protected,
-                image: Some("ami-0aa1".to_owned()),
-                scaling: if self.blue_scales { serde_json::json!({}) } else { serde_json::Value::Null },
-            })
-        });
-        Survey {
-            routes: routes.collect(),
-            slots: slots.collect(),
-            blue,
-            green_name_taken: false,
-            faults: Vec::new(),
-            warnings: Vec::new(),
-        }
     }
 
     fn raise(&mut self, d: &Deployment, routes: &[usize], role: Role) {
