@@ -1,5 +1,6 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
+mod accounts;
 mod balancers;
 mod crash;
 mod drift;

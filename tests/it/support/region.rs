@@ -10,7 +10,9 @@ use aws_sdk_elasticloadbalancingv2::config::{Credentials, SharedCredentialsProvi
 use cutover::{
     cloud::aws::{AwsCloud, AwsSettings, Budget, BudgetSettings, Grant},
     domain::{
-        declaration::{Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage as Step, Strategy},
+        declaration::{
+            AssumedRole, Capacity, Deadlines, Declaration, LaunchTemplate, Provider, ServerGroupSpec, Stage as Step, Strategy,
+        },
         ids::{GroupName, RouteRef, SlotRef, TargetGroupRef},
         time::BakeTime,
         weight::Weight,
@@ -18,7 +20,9 @@ use cutover::{
 };
 use cutover_sim::{
     Sim,
+    land::Land,
     load::{Load, Plan, Route},
+    model::Place,
     options::{Clocks, Options},
     scenario::{Stage, Staged},
 };
@@ -38,6 +42,10 @@ pub fn no_limits() -> Arc<Budget> {
 pub struct Scene {
     pub sim: Sim,
     pub staged: Staged,
+    /// Where the service is.
+    land: Arc<Land>,
+    /// Who acts there, in another account.
+    role: Option<AssumedRole>,
 }
 
 impl Scene {
@@ -48,10 +56,26 @@ impl Scene {
 
     /// By other clocks, before they are scaled.
     pub async fn with(stage: &Stage, clocks: Clocks) -> Self {
+        Self::at(&Place::default(), None, stage, clocks).await
+    }
+
+    /// In an account of its own, whose role wants an external id.
+    pub async fn abroad(stage: &Stage) -> Self {
+        let place = Place { account: "222222222222".to_owned(), ..Place::default() };
+        let arn = format!("arn:aws:iam::{}:role/cutover", place.account);
+        let role = AssumedRole { arn, external_id: Some("cutover-at-example".to_owned()) };
+        let clocks = Clocks { signature_life: Duration::from_secs(300), ..Clocks::default() };
+        let scene = Self::at(&place, Some(role.clone()), stage, clocks).await;
+        scene.sim.sessions().require(role.external_id.map(|id| (role.arn, id)).into_iter().collect());
+        scene
+    }
+
+    async fn at(place: &Place, role: Option<AssumedRole>, stage: &Stage, clocks: Clocks) -> Self {
         let options = Options { scale: 0.01, clocks, ..Options::default() };
         let sim = Sim::start(options).await.expect("a free port on loopback");
-        let staged = sim.stage(stage).expect("a stage as this file makes them");
-        let scene = Self { sim, staged };
+        let staged = sim.stage_at(place, stage).expect("a stage as this file makes them");
+        let land = sim.land(place).expect("it was just staged at");
+        let scene = Self { sim, staged, land, role };
         let wanted = usize::try_from(stage.servers).unwrap();
         scene.until("blue serves", || scene.healthy(scene.blue()) >= wanted).await;
         scene
@@ -63,28 +87,28 @@ impl Scene {
 
     /// Healthy servers of a group.
     pub fn healthy(&self, group: &str) -> usize {
-        let region = self.sim.shared().now();
+        let region = self.land.shared.now();
         let mine = |id: &String| region.instances.get(id).is_some_and(|instance| instance.group == group);
         let targets = region.target_groups.values().flat_map(|slot| slot.targets.values());
         targets.filter(|target| mine(&target.instance) && target.state == cutover_sim::model::TargetState::Healthy).count()
     }
 
     pub fn groups(&self) -> Vec<String> {
-        self.sim.shared().now().groups.keys().cloned().collect()
+        self.land.shared.now().groups.keys().cloned().collect()
     }
 
     /// Rules that are not the service's own.
     pub fn extra_rules(&self) -> usize {
-        let region = self.sim.shared().now();
+        let region = self.land.shared.now();
         region.rules.keys().filter(|arn| !self.staged.services[0].routes.contains(arn)).count()
     }
 
     /// Waits for the thing itself.
     pub async fn until(&self, what: &str, there: impl Fn() -> bool) {
         let started = Instant::now();
-        let mut news = self.sim.shared().subscribe();
+        let mut news = self.land.shared.subscribe();
         while !there() {
-            assert!(started.elapsed() < PATIENCE, "{what} never came: {:#?}", self.sim.shared().now().groups);
+            assert!(started.elapsed() < PATIENCE, "{what} never came: {:#?}", self.land.shared.now().groups);
             let _ = tokio::time::timeout(Duration::from_millis(50), news.changed()).await;
         }
     }
@@ -92,7 +116,7 @@ impl Scene {
     /// Requests on every route, kept-alive and fresh connections mixed.
     pub fn load(&self, per_second: u32) -> Load {
         let service = &self.staged.services[0];
-        let region = self.sim.shared().now();
+        let region = self.land.shared.now();
         let addresses: Vec<_> = service.listeners.iter().filter_map(|arn| region.listeners.get(arn)?.address).collect();
         let paths = (0..service.routes.len()).map(|i| if i == 0 { "/".to_owned() } else { format!("/part-{i}/x") });
         let routes = paths.flat_map(|path| addresses.iter().map(move |address| (path.clone(), *address)));
@@ -131,7 +155,7 @@ impl Scene {
         let stages =
             weights.iter().map(|(w, bake_time)| Step { weight: Weight::from_permille(*w).unwrap(), bake_time: *bake_time });
         Declaration {
-            provider: Provider::Aws { region: "eu-west-1".to_owned(), role: None },
+            provider: Provider::Aws { region: "eu-west-1".to_owned(), role: self.role.clone() },
             routes: service.routes.iter().map(RouteRef::new).collect(),
             slots: service
                 .slots

@@ -1,0 +1,78 @@
+//! A service in another account, reached with a role whose sessions end at the worst moments.
+
+use std::time::{Duration, Instant};
+
+use cutover::{
+    domain::{
+        command::{Command, PromoteTo},
+        deployment::Status,
+        phase::Phase,
+        time::BakeTime,
+        weight::Weight,
+    },
+    engine::{
+        api::RollbackOf,
+        ports::{Cloud, Store},
+    },
+};
+use cutover_sim::scenario::Stage;
+
+use crate::support::{
+    house::{by, target},
+    region::Scene,
+    replica::Replica,
+};
+
+const NOW: BakeTime = BakeTime::For(Duration::ZERO);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_in_another_account_is_released_though_every_session_ends_on_the_way() {
+    let scene = Scene::abroad(&Stage::default()).await;
+    let replica = Replica::start(&scene);
+    let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], NOW);
+    replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+    let load = scene.load(200);
+    let id = replica.deploy(scene.image("v2")).await;
+    let half = Weight::from_permille(500);
+    replica.until(id, "the first stage", |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })).await;
+    let assumed = || scene.sim.journal().calls(0, Some("AssumeRole")).len();
+    let before = assumed();
+    scene.sim.sessions().expire(Instant::now());
+    scene.until("another session", || assumed() > before).await;
+    replica.until(id, "a look with it", |d| d.seen.weight == half).await;
+    let promote = Command::Promote(PromoteTo::Next);
+    replica.store.command(id, promote, by("ada"), None).await.unwrap();
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!(d.status(), Status::Succeeded, "{d:#?}");
+    let record = load.finish().await;
+    assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
+    scene.until("one group", || scene.groups() == ["web-prod-v001"]).await;
+    assert_eq!(scene.extra_rules(), 0);
+    assert!(scene.sim.shared().now().groups.is_empty(), "nothing was made at home");
+    replica.stop().await;
+    scene.sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_whose_session_has_ended_is_accepted_with_the_next_one() {
+    let scene = Scene::abroad(&Stage::default()).await;
+    let replica = Replica::start(&scene);
+    let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
+    replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+    let load = scene.load(200);
+    let id = replica.deploy(scene.image("v2")).await;
+    let d = replica.until(id, "the first stage", |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })).await;
+    replica.lane.cloud.warm(&d).await;
+
+    scene.sim.sessions().expire(Instant::now());
+    let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
+    assert!(answer.accepted, "within the five seconds that a rollback is tried before it answers");
+    let settled = Instant::now() + Duration::from_millis(100);
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!(d.status(), Status::RolledBack, "{d:#?}");
+    let record = load.finish().await;
+    assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
+    assert_eq!(record.answers_to_requests_sent_after("v2", settled), 0);
+    replica.stop().await;
+    scene.sim.shutdown().await;
+}
