@@ -10,6 +10,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    cloud::aws::Policy,
     config::{Config, Faults, Sources},
     http, telemetry,
 };
@@ -29,6 +30,12 @@ enum Command {
     Serve(Settings),
     /// Print the API's OpenAPI document
     Openapi,
+    /// Print an IAM policy for AWS, with placeholders in capitals
+    Policy {
+        /// For the service, for whoever only rolls back, or for whoever only looks
+        #[arg(value_parser = Policy::ALL.map(Policy::name))]
+        of: String,
+    },
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -90,6 +97,11 @@ pub fn main() -> ExitCode {
                 "{}",
                 http::openapi().to_pretty_json().expect("the API's document can be written as JSON: a test writes it")
             );
+            ExitCode::SUCCESS
+        }
+        Command::Policy { of } => {
+            let policy = Policy::ALL.into_iter().find(|policy| policy.name() == of);
+            print!("{}", policy.expect("clap takes no other name").text());
             ExitCode::SUCCESS
         }
         Command::Config(ConfigCommand::Check(settings)) => check(settings),

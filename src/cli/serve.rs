@@ -140,7 +140,7 @@ async fn work(
     // grants is the account's, so they share one budget.
     let budget = Arc::new(Budget::new(config.aws.budget));
     let forward = Arc::new(AwsCloud::new(&config.aws, installation.clone(), &budget).await);
-    let back = Arc::new(AwsCloud::new(&config.aws, installation, &budget).await.for_rollbacks());
+    let back = Arc::new(AwsCloud::new(&config.aws, installation.clone(), &budget).await.for_rollbacks());
     let (bundles, pulse) = (Arc::<Bundles>::default(), Arc::<Pulse>::default());
     let holder = state.holder().clone();
 
@@ -183,7 +183,7 @@ async fn work(
             Some(url)
         }
     };
-    info!(%url, metrics = metrics_url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
+    info!(%url, installation, metrics = metrics_url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
     until_all_stopped(parts, &stop).await
 }
 

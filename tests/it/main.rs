@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod contract;
 mod openapi;
+mod policies;
 mod scenarios;
 mod support;
 mod tidy;

@@ -28,6 +28,7 @@ mod names;
 mod observe;
 mod operation;
 pub mod probe;
+mod rights;
 mod rule_changes;
 mod rules;
 mod scaling;
@@ -54,6 +55,7 @@ use self::{
 pub use self::{
     budget::{Budget, BudgetSettings, Grant},
     client::AwsSettings,
+    rights::Policy,
 };
 use crate::{
     domain::{

@@ -3,9 +3,12 @@
 //! Counting, the request budget and the policies of `deploy/iam` are made from it, so that none of them can fall behind the
 //! calls.
 
+use Ground::{AdoptedBlue, Bases, DefaultActions, NewGroups, NewRules, OwnGroups, OwnRules};
+use Kind::{Change, Look};
+
 /// Which of AWS's APIs a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
+pub(super) enum Service {
     /// Elastic Load Balancing v2.
     Elb,
     AutoScaling,
@@ -35,11 +38,40 @@ impl Class {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Look,
-    Change,
+    /// Of what it may be made on, and nothing else.
+    Change(&'static [Ground]),
+}
+
+/// What a change is made on: a policy allows it there alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Rules of ours that are being made, on the declared routes' listeners.
+    NewRules,
+    OwnRules,
+    /// The declared routes.
+    Bases,
+    /// Listeners whose default action is a declared route.
+    DefaultActions,
+    NewGroups,
+    OwnGroups,
+    /// The group that served before Cutover did.
+    AdoptedBlue,
+}
+
+impl Ground {
+    pub(super) const ALL: [Self; 7] = [
+        Self::NewRules,
+        Self::OwnRules,
+        Self::Bases,
+        Self::DefaultActions,
+        Self::NewGroups,
+        Self::OwnGroups,
+        Self::AdoptedBlue,
+    ];
 }
 
 macro_rules! operations {
-    ($($name:ident: $service:ident, $kind:ident;)+) => {
+    ($($name:ident: $service:ident, $kind:expr;)+) => {
         /// A call, by AWS's own name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(super) enum Operation { $($name),+ }
@@ -53,7 +85,7 @@ macro_rules! operations {
             }
 
             const fn row(self) -> (Service, Kind) {
-                match self { $(Self::$name => (Service::$service, Kind::$kind)),+ }
+                match self { $(Self::$name => (Service::$service, $kind)),+ }
             }
         }
     };
@@ -68,20 +100,20 @@ operations! {
     DescribeTargetGroupAttributes: Elb, Look;
     DescribeTargetGroups: Elb, Look;
     DescribeTargetHealth: Elb, Look;
-    CreateRule: Elb, Change;
-    DeleteRule: Elb, Change;
-    ModifyListener: Elb, Change;
-    ModifyRule: Elb, Change;
+    CreateRule: Elb, Change(&[NewRules]);
+    DeleteRule: Elb, Change(&[OwnRules]);
+    ModifyListener: Elb, Change(&[DefaultActions]);
+    ModifyRule: Elb, Change(&[OwnRules, Bases]);
     DescribeAutoScalingGroups: AutoScaling, Look;
     DescribePolicies: AutoScaling, Look;
     DescribeScheduledActions: AutoScaling, Look;
     DescribeScalingActivities: AutoScaling, Look;
-    BatchPutScheduledUpdateGroupAction: AutoScaling, Change;
-    CreateAutoScalingGroup: AutoScaling, Change;
-    DeleteAutoScalingGroup: AutoScaling, Change;
-    DetachLoadBalancerTargetGroups: AutoScaling, Change;
-    PutScalingPolicy: AutoScaling, Change;
-    UpdateAutoScalingGroup: AutoScaling, Change;
+    BatchPutScheduledUpdateGroupAction: AutoScaling, Change(&[OwnGroups]);
+    CreateAutoScalingGroup: AutoScaling, Change(&[NewGroups]);
+    DeleteAutoScalingGroup: AutoScaling, Change(&[OwnGroups, AdoptedBlue]);
+    DetachLoadBalancerTargetGroups: AutoScaling, Change(&[OwnGroups, AdoptedBlue]);
+    PutScalingPolicy: AutoScaling, Change(&[OwnGroups]);
+    UpdateAutoScalingGroup: AutoScaling, Change(&[OwnGroups, AdoptedBlue]);
 }
 
 impl Operation {
@@ -95,10 +127,22 @@ impl Operation {
         matches!(self.row().1, Kind::Look)
     }
 
+    /// What it may be made on; nothing for a call that only looks.
+    pub(super) const fn grounds(self) -> &'static [Ground] {
+        match self.row().1 {
+            Kind::Look => &[],
+            Kind::Change(grounds) => grounds,
+        }
+    }
+
+    pub(super) const fn service(self) -> Service {
+        self.row().0
+    }
+
     /// The bucket that it draws on.
     pub(super) const fn class(self) -> Class {
         match self.row() {
-            (Service::Elb, Kind::Change) => Class::ElbChanges,
+            (Service::Elb, Kind::Change(_)) => Class::ElbChanges,
             (Service::Elb, Kind::Look) => Class::ElbLooks,
             (Service::AutoScaling, _) => Class::AutoScaling,
         }
@@ -113,6 +157,7 @@ mod tests {
     fn what_looks_is_called_describe_and_nothing_else_is() {
         for operation in Operation::ALL {
             assert_eq!(operation.only_looks(), operation.name().starts_with("Describe"), "{operation:?}");
+            assert_eq!(operation.only_looks(), operation.grounds().is_empty(), "{operation:?} is allowed nowhere");
             assert_eq!(Operation::named(operation.name()), Some(*operation));
         }
         assert_eq!(Operation::named("DeleteLoadBalancer"), None);

@@ -15,6 +15,7 @@ mod house;
 mod orphans;
 mod overlays;
 mod preflight;
+mod rights;
 mod roles;
 mod scaling;
 mod shields;
