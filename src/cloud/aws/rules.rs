@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::ids::{ListenerRef, RuleRef, SlotRef, TargetGroupRef},
-    engine::ports::Fault,
+    engine::ports::{Fault, FaultKind},
 };
 
 /// Pages of one listing; a listener may have 100 rules, by a raised quota some hundreds, and a page holds 400.
@@ -181,7 +181,12 @@ pub(super) async fn ask(
     });
     let mut marks = BTreeMap::new();
     for answer in futures::future::join_all(calls).await {
-        for described in answer?.tag_descriptions() {
+        // A rule that is not there to be asked about, made or deleted just now, says nothing of its listener.
+        let answer = answer.map_err(|fault| match fault.kind {
+            FaultKind::Missing => Fault { kind: FaultKind::Transient, ..fault },
+            _ => fault,
+        })?;
+        for described in answer.tag_descriptions() {
             let arn = described.resource_arn().ok_or_else(|| fault::incomplete(OPERATION, "an ARN"))?;
             marks.insert(arn.to_owned(), Mark::read(pairs(described)));
         }

@@ -10,6 +10,7 @@ use cutover::{
         ids::{Image, RouteRef},
         observation::Known,
         phase::Phase,
+        plan::Inputs,
         weight::Weight,
     },
     engine::ports::{Cloud, Fault as Refusal, FaultKind, Recency},
@@ -138,6 +139,12 @@ async fn what_could_not_be_seen_is_unknown_and_the_rest_is_seen() {
     set(&world, Fault::on("DescribeTags", refuse("Throttling", 400)));
     let restarted = House { cloud: world.cloud(), ..house };
     assert!(why(&restarted.observe(&d).await.routes[0]).contains("DescribeTags: Throttling"));
+    world.sim().faults().clear();
+    set(&world, Fault::on("DescribeTags", refuse("RuleNotFound", 400)));
+    assert!(why(&restarted.observe(&d).await.routes[0]).contains("DescribeTags: RuleNotFound"), "its listener is still there");
+    let restarted = House { cloud: world.cloud(), ..restarted };
+    let looked = restarted.cloud.survey(Inputs::of(&d), Some(d.id), later()).await;
+    assert!(looked.is_err_and(|fault| fault.kind == FaultKind::Transient));
 }
 
 #[tokio::test]
