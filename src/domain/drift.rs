@@ -106,7 +106,7 @@ pub fn base_is_off_blue(d: &Deployment) -> bool {
 /// The least that our own calls may have left on an overlay: lower was somebody else's doing.
 #[must_use]
 pub fn floor(d: &Deployment) -> Weight {
-    if is_reached(&d.phase) { d.phase.wants() } else { d.least }
+    if is_reached(&d.phase) { d.phase.wants() } else { d.least.min(d.phase.wants()) }
 }
 
 /// Whether the phase's weight has been seen on every route.

@@ -153,7 +153,11 @@ pub(super) fn baking(
 
 /// Rolls back by itself: the health gate failed, or the deadline passed.
 fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    // A slot that is named by no rule is not checked by the provider: that an overlay is gone is told by the looks for it.
+    let checked =
+        d.overlays.iter().zip(&o.routes).all(|(rule, route)| route.seen().is_none_or(|view| view.recorded(rule).is_some()));
     let failed = match health::verdict(d, o, d.phase.wants()) {
+        _ if !checked => None,
         Verdict::NoneHealthy { needed } => Some(format!("health: none of green's servers is healthy, {needed} needed")),
         Verdict::Short { healthy, needed } if d.seen.short.duration() >= timing.health_patience => Some(format!(
             "health: {healthy} of green's servers healthy, {needed} needed, for {}",

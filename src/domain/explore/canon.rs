@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::mind::timing;
+use super::{mind::timing, size::Size};
 use crate::domain::{
     deployment::{Answered, Deployment, Given, Seen},
     drift::{Holds, RouteDrift},
@@ -67,7 +67,12 @@ pub fn each_time(d: &mut Deployment, change: impl Fn(Timestamp) -> Timestamp) {
 }
 
 /// The same record for every decision, with all that none reads taken out.
-pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
+///
+/// When a weight was wanted matters only where a look may show more than it: where nobody edits rules, that is the work of a late
+/// call, and that it is lowered rather than held gives green nothing. The least that may have been left matters only where less
+/// may be seen.
+pub fn canonical(mut d: Deployment, size: &Size) -> Deployment {
+    let (spread, edits) = (size.spread, size.edits > 0);
     let landed_max = u32::from(HALF_QUIET + spread);
     let cut = |at: Timestamp, most: u32| ago(age(at, most));
     let since_max = match (&d.phase, d.strategy.deadlines.verifying < UNIT * 10) {
@@ -81,6 +86,7 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
             | Phase::Baking { seen_at: None, .. },
             true,
         ) => 1,
+        (Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Committing { .. }, _) if edits => landed_max,
         _ => 0,
     };
     let shows = d.phase == Phase::Verifying && d.plan.as_ref().is_some_and(|plan| plan.preview.is_some());
@@ -112,7 +118,7 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
         order
     });
     d.order_seen = 0;
-    drift(&mut d, landed_max);
+    drift(&mut d, landed_max, size.late > 0 || edits);
     if let Some(back) = &mut d.going_back {
         back.requested_at = now();
         back.reason = None;
@@ -135,7 +141,7 @@ pub fn canonical(mut d: Deployment, spread: u8) -> Deployment {
 }
 
 /// Which drift of how many it is makes no difference, only whether it was answered; nor how long the last ones took.
-fn drift(d: &mut Deployment, landed_max: u32) {
+fn drift(d: &mut Deployment, landed_max: u32, reads_least: bool) {
     d.intent.answer = d.answer().cloned().map(|answered| Answered {
         drift: 1,
         given: Given { at: now(), ..answered.given.clone() },
@@ -148,10 +154,10 @@ fn drift(d: &mut Deployment, landed_max: u32) {
     let reads_restored = before_commit || matches!(d.phase, Phase::RollingBack { .. });
     let restored_at = d.holds.restored_at.filter(|_| reads_restored).map(|at| ago(age(at, landed_max)));
     d.holds = Holds { count: u64::from(d.held.is_some()), ms: 0, restored_at };
-    if matches!(d.phase, Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. }) {
-        return;
+    let on_its_way = matches!(d.phase, Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. });
+    if !on_its_way || !reads_least {
+        d.least = Weight::NONE;
     }
-    d.least = Weight::NONE;
 }
 
 /// Routes of which nothing is suspected are all the same.

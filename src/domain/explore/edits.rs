@@ -83,7 +83,9 @@ impl Steps<'_> {
         let edited = routes.iter().any(|route| route.base_touched || route.overlay.is_some_and(|overlay| overlay.touched));
         let facts = self.mind.facts(rec);
         // The base that was committed is its owner's again.
-        if !edited || facts.answered || !facts.phase.may_go_back() || facts.quiet_age.is_some() {
+        let watched = facts.phase.may_go_back() && facts.quiet_age.is_none();
+        // The record may have moved on to where it explains what they did.
+        if !edited || facts.answered || !watched || !self.mind.is_drift(rec, Sight::of(s.scene, 0)) {
             return false;
         }
         let rises = |call: &Call| match *call {

@@ -9,6 +9,7 @@ use super::{
     map::Map,
     mutants::Mutant,
     sight::{Sight, form_index, observation},
+    size::Size,
     world::{Call, all_to},
 };
 use crate::domain::{
@@ -73,7 +74,7 @@ pub struct Tick {
 #[derive(Debug)]
 pub struct Mind {
     pub mutant: Option<Mutant>,
-    spread: u8,
+    size: Size,
     timing: Timing,
     recs: Vec<Deployment>,
     facts: Vec<Facts>,
@@ -101,11 +102,11 @@ impl Hash for Key {
 }
 
 impl Mind {
-    pub fn new(mutant: Option<Mutant>, spread: u8) -> Self {
-        let timing = timing(spread);
+    pub fn new(mutant: Option<Mutant>, size: &Size) -> Self {
+        let timing = timing(size.spread);
         Self {
             mutant,
-            spread,
+            size: *size,
             timing,
             recs: Vec::new(),
             facts: Vec::new(),
@@ -137,7 +138,7 @@ impl Mind {
 
     /// The id of a record, made canonical first.
     pub fn keep(&mut self, d: Deployment) -> RecId {
-        let key = Key(canonical(d, self.spread));
+        let key = Key(canonical(d, &self.size));
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }

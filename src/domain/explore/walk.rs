@@ -50,7 +50,7 @@ pub fn walk(size: &Size, mutant: Option<Mutant>, start: Deployment) -> Found {
     let began = Instant::now();
     let mut walk = Walk {
         size,
-        mind: Mind::new(mutant, size.spread),
+        mind: Mind::new(mutant, size),
         states: Vec::new(),
         parents: Vec::new(),
         depths: Vec::new(),
