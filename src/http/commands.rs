@@ -143,6 +143,21 @@ command!(
     resume, "/v1/deployments/{id}/resume", Command::Resume
 );
 command!(
+    /// Take the world as it is for what was wanted
+    ///
+    /// While `drift` is not null: somebody changed a rule outside Cutover. A weight becomes one set by hand, and the deployment stays
+    /// paused until resumed; a base's conditions and actions become those that the overlay, the commit and a rollback use. Name the
+    /// drift that you saw by `If-Match`: in any case an answer to one drift is none to the next.
+    adopt, "/v1/deployments/{id}/adopt", Command::Adopt
+);
+command!(
+    /// Put the world back as recorded
+    ///
+    /// While `drift` is not null: conditions, actions, weight and destination of overlay and base become what was recorded, and the
+    /// deployment goes on. Green gets more only with enough healthy servers. Rules are never renumbered, nor a deleted base made anew.
+    restore, "/v1/deployments/{id}/restore", Command::Restore
+);
+command!(
     /// Open the gate that waits for a person
     approve, "/v1/deployments/{id}/approve", Command::Approve
 );

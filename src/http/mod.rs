@@ -83,6 +83,8 @@ fn usual() -> OpenApiRouter<Edge> {
         .routes(routes!(orphans::list))
         .routes(routes!(commands::promote))
         .routes(routes!(commands::resume))
+        .routes(routes!(commands::adopt))
+        .routes(routes!(commands::restore))
         .routes(routes!(commands::approve))
         .routes(routes!(commands::reject))
         .routes(routes!(commands::cancel))

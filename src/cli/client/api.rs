@@ -78,17 +78,19 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a str,
     pub(super) body: Option<&'a Value>,
     pub(super) etag: Option<&'a str>,
+    /// Only if the resource still has this ETag.
+    pub(super) if_match: Option<&'a str>,
     /// How long the service may hold the answer back beyond its usual time.
     pub(super) wait: Duration,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, body: None, etag: None, wait: Duration::ZERO }
+        Self { method: Method::GET, path, body: None, etag: None, if_match: None, wait: Duration::ZERO }
     }
 
     pub(super) fn send(method: Method, path: &'a str, body: &'a Value) -> Self {
-        Self { method, path, body: Some(body), etag: None, wait: Duration::ZERO }
+        Self { method, path, body: Some(body), etag: None, if_match: None, wait: Duration::ZERO }
     }
 }
 
@@ -175,6 +177,9 @@ impl Api {
         }
         if let Some(etag) = call.etag {
             request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        if let Some(etag) = call.if_match {
+            request = request.header(header::IF_MATCH, etag);
         }
         match call.body {
             Some(body) => request.json(body),

@@ -32,6 +32,10 @@ pub enum Command {
     Weight(Weight),
     /// List what ended deployments left in the cloud, and when it goes
     Orphans(Orphans),
+    /// Take what somebody changed outside Cutover for what was wanted
+    Adopt(Steer),
+    /// Undo what somebody changed outside Cutover
+    Restore(Steer),
 }
 
 /// Where the service is and how to speak to it.

@@ -13,7 +13,7 @@ use super::{
     exit::{Exit, Failure},
     follow::{self, Followed},
     render,
-    resource::{Page, Resource},
+    resource::{Drift, Page, Resource},
 };
 
 /// How long reading and repeatable commands are tried.
@@ -48,6 +48,8 @@ pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, F
         Command::Resume(args) => steer(&args, "resume", json!({}), Again::For(PATIENCE)).await,
         Command::Orphans(args) => orphans(args).await,
         Command::Weight(args) => steer(&args.steer, "weight", json!({"green": args.green}), Again::For(PATIENCE)).await,
+        Command::Adopt(args) => answer_drift(&args, "adopt").await,
+        Command::Restore(args) => answer_drift(&args, "restore").await,
     }
 }
 
@@ -225,6 +227,46 @@ async fn steer(args: &Steer, name: &str, body: Value, again: Again) -> Result<Ex
     }
     render::resource(&resource, args.connection.output);
     Ok(Exit::Done)
+}
+
+/// How often an answer is given anew because something else about the deployment has changed meanwhile.
+const ANSWERS_MAX: usize = 5;
+
+/// Answers the drift that is shown here, and no other one: the state that was read is named.
+async fn answer_drift(args: &Steer, name: &str) -> Result<Exit, Failure> {
+    let api = connect(&args.connection)?;
+    let id = match &args.target {
+        Target::Deployment(id) => id.to_string(),
+        target @ Target::Pair(_) => resolve(&api, target).await?.view.id,
+    };
+    let path = format!("v1/deployments/{id}");
+    let (mut body, action) = (json!({}), format!("{path}/{name}"));
+    put(&mut body, "reason", args.reason.as_ref());
+    let mut shown: Option<Vec<Drift>> = None;
+    for _ in 0..ANSWERS_MAX {
+        let read = api.call(Call::get(&path), Again::For(PATIENCE)).await?;
+        let drift = Resource::read(read.body)?.view.drift().to_vec();
+        match &shown {
+            None => drift.iter().for_each(|edit| render::say(&format!("{name}: {edit}"))),
+            Some(shown) if *shown != drift => {
+                let said = format!("what was changed is not what was shown any more: look again with cutover status {id}");
+                return Err(Failure::new(Exit::Conflict, said));
+            }
+            Some(_) => {}
+        }
+        shown = Some(drift);
+        let call = Call { if_match: read.etag.as_deref(), ..Call::send(Method::POST, &action, &body) };
+        match api.call(call, Again::For(PATIENCE)).await {
+            Ok(answer) => {
+                render::resource(&Resource::read(answer.body)?, args.connection.output);
+                return Ok(Exit::Done);
+            }
+            // Something moved: a server more, say. The drift may still be the one that was shown.
+            Err(Trouble::Refused { status: 412, .. }) => {}
+            Err(trouble) => return Err(trouble.into()),
+        }
+    }
+    Err(Failure::new(Exit::Conflict, format!("the deployment keeps changing: try again, or look with cutover status {id}")))
 }
 
 /// Gives a command to the deployment; `true` where that changed something.

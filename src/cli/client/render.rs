@@ -132,6 +132,9 @@ fn table(d: &Deployment, now: Timestamp) -> String {
     for fault in d.refusals() {
         row("refused", fault.to_string());
     }
+    for edit in d.drift() {
+        row("drift", edit.to_string());
+    }
     row("attention", d.attention.iter().map(|why| format!("⚠ {why}")).collect());
     row("allowed", d.allowed_actions.join(", "));
     text
@@ -262,6 +265,7 @@ server_group  web-prod-v042
             "green": {"server_group": "web-prod-v042", "image": "ami-0bb2", "servers": {"desired": 8, "in_service": 8, "healthy": null}},
             "rollback": {"trigger": "manual", "by": "ada", "reason": "INC-1", "requested_at": "2026-11-24T12:00:00Z",
                          "accepted_at": "2026-11-24T12:00:00.040Z", "observed_at": null, "mode": "instant"},
+            "drift": [{"route": "arn:r", "rule": "overlay", "field": "weight", "recorded": "25%", "seen": "60%"}],
             "attention": "launches fail", "allowed_actions": ["rollback", "promote"], "a_field_of_tomorrow": 1
         });
         let shown = table(&Resource::read(raw).unwrap().view, "2026-11-24T12:00:00Z".parse().unwrap());
@@ -275,6 +279,7 @@ stages    ✔ 5%   ⟳ 25%   • 100%
 blue      web-prod-v041   8/8 healthy
 green     web-prod-v042   ?/8 healthy
 rollback  manual by ada \"INC-1\"   accepted after 40 ms
+drift     overlay weight: 25% -> 60%   arn:r
 attention ⚠ launches fail
 allowed   rollback, promote
 ";

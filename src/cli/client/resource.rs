@@ -57,6 +57,9 @@ pub(super) struct Deployment {
     pub(super) rollback: Option<Rollback>,
     #[serde(default)]
     pub(super) refusal: Option<Vec<Fault>>,
+    /// While the deployment is held.
+    #[serde(default)]
+    pub(super) drift: Option<Vec<Drift>>,
     #[serde(default)]
     pub(super) attention: Option<String>,
     #[serde(default)]
@@ -79,6 +82,11 @@ impl Deployment {
         self.ended_at.is_some()
     }
 
+    /// What was changed outside Cutover; empty when nothing holds it.
+    pub(super) fn drift(&self) -> &[Drift] {
+        self.drift.as_deref().unwrap_or_default()
+    }
+
     /// Why preflight refused; empty when it did not.
     pub(super) fn refusals(&self) -> &[Fault] {
         self.refusal.as_deref().unwrap_or_default()
@@ -96,6 +104,22 @@ pub(super) struct Stage {
 pub(super) struct Weight {
     pub(super) desired: f64,
     pub(super) observed: Option<f64>,
+}
+
+/// One field of one rule that is not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Drift {
+    pub(super) route: String,
+    pub(super) rule: String,
+    pub(super) field: String,
+    pub(super) recorded: String,
+    pub(super) seen: String,
+}
+
+impl std::fmt::Display for Drift {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {} -> {}   {}", self.rule, self.field, self.recorded, self.seen, self.route)
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

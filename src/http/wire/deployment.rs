@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Percent, SlotView, environment::deployment_url};
+use super::{Percent, SlotView, drift::DriftView, environment::deployment_url};
 use crate::{
     domain::{
         command,
@@ -80,6 +80,8 @@ pub enum ActionWord {
     Pause,
     Resume,
     Weight,
+    Adopt,
+    Restore,
     Approve,
     Reject,
     Cancel,
@@ -143,6 +145,9 @@ pub struct DeploymentView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub refusal: Vec<RefusalView>,
+    /// What somebody changed outside Cutover, while that holds the deployment; null when the world is as recorded.
+    #[schema(required = true)]
+    pub drift: Option<Vec<DriftView>>,
     /// A sentence when a person is needed.
     #[schema(required = true)]
     pub attention: Option<String>,
@@ -308,6 +313,7 @@ impl DeploymentView {
             routes: routes(d),
             rollback: rollback(d),
             refusal: refusal.map(|r| RefusalView { pointer: r.pointer.clone(), detail: r.detail.clone() }).collect(),
+            drift: DriftView::of(d),
             attention: d.attention.clone(),
             allowed_actions: command::allowed(d),
             poll_after_ms: poll_after_ms(d),

@@ -2,6 +2,7 @@
 
 mod declaration;
 mod deployment;
+mod drift;
 mod environment;
 mod orphan;
 mod request;
@@ -15,6 +16,7 @@ pub use deployment::{
     RollbackAnswer, RollbackView, RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord,
     WeightView,
 };
+pub use drift::{DriftField, DriftRule, DriftView};
 pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView};
 pub use orphan::{OrphanKindWord, OrphanView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};

@@ -5,6 +5,7 @@ mod commands;
 mod declaring;
 mod deploying;
 mod door;
+mod drift;
 mod fuzzing;
 mod limits;
 mod orphans;

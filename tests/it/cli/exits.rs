@@ -307,3 +307,34 @@ async fn a_service_that_hangs_is_left_when_time_is_up() {
     let ran = run(&fake, &["wait", ID, "--timeout", "1s"]).await;
     assert_eq!(ran.code, Some(124), "{ran:?}");
 }
+
+fn held(seen: &str) -> Value {
+    let drift = json!([{"route": "arn:r", "rule": "overlay", "field": "weight", "recorded": "25%", "seen": seen}]);
+    with(deployment("paused", "shifting"), "drift", drift)
+}
+
+#[tokio::test]
+async fn an_answer_to_a_drift_names_the_state_that_was_shown() {
+    let adopt = format!("POST /v1/deployments/{ID}/adopt");
+    let answers = [problem(412, "precondition-failed"), Reply::Json(202, running())];
+    let fake = Fake::start().await.on(&adopt, answers).living([held("60%")]);
+    let ran = run(&fake, &["adopt", ID, "--reason", "INC-7"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.err.contains("adopt: overlay weight: 25% -> 60%"), "{ran:?}");
+    let given: Vec<_> = fake.asked().into_iter().filter(|asked| asked.call == adopt).collect();
+    assert_eq!(
+        (given.len(), &given[1].body),
+        (2, &json!({"reason": "INC-7"})),
+        "something else had moved: the same drift, again"
+    );
+    assert!(given.iter().all(|asked| asked.if_match.is_some()), "{given:?}");
+}
+
+#[tokio::test]
+async fn six_when_the_drift_is_not_the_one_that_was_shown() {
+    let restore = format!("POST /v1/deployments/{ID}/restore");
+    let fake = Fake::start().await.on(&restore, [problem(412, "precondition-failed")]).living([held("60%"), held("90%")]);
+    let ran = run(&fake, &["restore", ID]).await;
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!(fake.times(&restore), 1, "nobody has seen the 90 %");
+}

@@ -32,6 +32,7 @@ pub(crate) struct Asked {
     pub(crate) call: String,
     pub(crate) body: Value,
     pub(crate) token: Option<String>,
+    pub(crate) if_match: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -88,11 +89,15 @@ impl Fake {
 
 async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Response {
     let call = format!("{} {}", request.method(), request.uri().path());
-    let token = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let (token, if_match) = {
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (header(header::AUTHORIZATION), header(header::IF_MATCH))
+    };
     let body: Bytes = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let reply = {
         let mut script = script.lock().unwrap();
-        script.asked.push(Asked { call: call.clone(), body: serde_json::from_slice(&body).unwrap_or(Value::Null), token });
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        script.asked.push(Asked { call: call.clone(), body, token, if_match });
         match script.replies.get_mut(&call) {
             Some(replies) if replies.len() > 1 => replies.pop_front().unwrap(),
             Some(replies) => replies[0].clone(),

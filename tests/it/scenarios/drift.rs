@@ -37,6 +37,12 @@ async fn at_25() -> (House, DeploymentId) {
     (house, id)
 }
 
+fn weigh_by_hand(house: &House, weight: Weight) {
+    for route in ["public", "internal"] {
+        house.cloud.world().weigh_by_hand(route, weight);
+    }
+}
+
 fn shares(house: &House) -> [Weight; 2] {
     let world = house.cloud.world();
     ["public", "internal"].map(|route| world.share(&RouteRef::new(route), &SlotRef::new("b")))
@@ -52,7 +58,7 @@ async fn drift_events(house: &House, id: DeploymentId) -> Vec<(String, usize)> {
 #[tokio::test]
 async fn a_weight_set_by_hand_holds_and_becomes_the_operators_own_when_adopted() {
     let (house, id) = at_25().await;
-    house.cloud.world().weigh_overlays_by_hand(weight(60.0));
+    weigh_by_hand(&house, weight(60.0));
     let d = house.until(id, "the hold", held).await;
     assert!(d.attention.as_ref().unwrap().contains("weight 25% -> 60%"), "{d:#?}");
     for _ in 0..10 {
@@ -71,7 +77,7 @@ async fn a_weight_set_by_hand_holds_and_becomes_the_operators_own_when_adopted()
 #[tokio::test]
 async fn a_weight_set_by_hand_is_put_back_when_restored_and_nothing_was_paused() {
     let (house, id) = at_25().await;
-    house.cloud.world().weigh_overlays_by_hand(weight(60.0));
+    weigh_by_hand(&house, weight(60.0));
     house.until(id, "the hold", held).await;
     let early = house.give(id, Command::Resume).await;
     assert!(matches!(early, Commanded::Refused { refusal: Refusal::IllegalInPhase { .. }, .. }), "{early:?}");
@@ -112,7 +118,7 @@ async fn an_adopted_base_is_what_the_overlay_the_commit_and_the_way_back_are_mad
 #[tokio::test]
 async fn an_overlay_set_to_all_blue_by_hand_is_taken_for_a_rollback() {
     let (house, id) = at_25().await;
-    house.cloud.world().weigh_overlays_by_hand(Weight::NONE);
+    weigh_by_hand(&house, Weight::NONE);
     let d = house.until(id, "the end", ended).await;
     assert_eq!((d.status(), d.going_back.unwrap().trigger), (Status::RolledBack, Trigger::Outside));
     assert_eq!(drift_events(&house, id).await, []);

@@ -147,9 +147,9 @@ impl World {
         self.rules.clear();
     }
 
-    /// Somebody sets the weight of every overlay by hand.
-    pub fn weigh_overlays_by_hand(&mut self, weight: Weight) {
-        self.rules.values_mut().for_each(|rule| rule.weight = weight);
+    /// Somebody sets the weight of a route's overlay by hand.
+    pub fn weigh_by_hand(&mut self, route: &str, weight: Weight) {
+        self.rules.values_mut().filter(|rule| rule.route.as_str() == route).for_each(|rule| rule.weight = weight);
     }
 
     /// Somebody gives every base other conditions.
