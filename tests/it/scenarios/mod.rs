@@ -5,6 +5,7 @@ mod balancers;
 mod crash;
 mod drift;
 mod driver;
+mod edited;
 mod engine;
 mod faults;
 mod preview;

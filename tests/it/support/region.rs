@@ -141,6 +141,11 @@ impl Scene {
             .build()
     }
 
+    /// Somebody with the SDK and rights of their own.
+    pub fn elb(&self) -> aws_sdk_elasticloadbalancingv2::Client {
+        aws_sdk_elasticloadbalancingv2::Client::new(&self.sdk())
+    }
+
     /// The adapter, as `serve` makes it.
     pub fn cloud(&self) -> AwsCloud {
         AwsCloud::with(&self.sdk(), &AwsSettings::default(), INSTALLATION, &no_limits())
