@@ -28,6 +28,7 @@ async fn a_new_deployment_is_taken_down_and_shown_whole() {
         "version",
         "reason",
         "created_by",
+        "drift",
         "created_at",
         "ended_at",
         "status",
