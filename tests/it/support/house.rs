@@ -101,17 +101,7 @@ impl House {
     }
 
     pub async fn deploy(&self, image: &str) -> DeploymentId {
-        let new = NewDeployment {
-            id: DeploymentId::new(Uuid::now_v7()),
-            target: target(),
-            image: Image::parse(image).unwrap(),
-            version: None,
-            reason: None,
-            strategy: None,
-            created_by: "ci".to_owned(),
-            created_at: Timestamp::now(),
-        };
-        match self.store.insert(new, Duration::ZERO).await.unwrap() {
+        match self.store.insert(new_deployment(image), Duration::ZERO).await.unwrap() {
             Inserted::Created(created) => created.deployment.id,
             other => panic!("not created: {other:?}"),
         }
@@ -149,4 +139,18 @@ impl House {
 
 pub fn by(who: &str) -> Given {
     Given { by: who.to_owned(), reason: Some("INC-1".to_owned()), at: Timestamp::now() }
+}
+
+/// A deployment as CI asks for it.
+pub fn new_deployment(image: &str) -> NewDeployment {
+    NewDeployment {
+        id: DeploymentId::new(Uuid::now_v7()),
+        target: target(),
+        image: Image::parse(image).unwrap(),
+        version: None,
+        reason: None,
+        strategy: None,
+        created_by: "ci".to_owned(),
+        created_at: Timestamp::now(),
+    }
 }

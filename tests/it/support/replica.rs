@@ -9,24 +9,22 @@ use cutover::{
     cloud::aws::AwsCloud,
     domain::{
         deployment::Deployment,
-        ids::{DeploymentId, HolderId, Image},
+        ids::{DeploymentId, HolderId},
         timing::Timing,
     },
     engine::{
         bundles::{Bundles, keep_fresh},
         driver::{Pulse, drive},
         lane::Lane,
-        ports::{Inserted, NewDeployment, Store},
+        ports::{Inserted, Store},
         settings::EngineSettings,
         tick::Worker,
     },
 };
-use jiff::Timestamp;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use super::{
-    house::target,
+    house::new_deployment,
     memory::MemoryStore,
     region::{PATIENCE, Scene},
 };
@@ -76,17 +74,7 @@ impl Replica {
     }
 
     pub async fn deploy(&self, image: &str) -> DeploymentId {
-        let new = NewDeployment {
-            id: DeploymentId::new(Uuid::now_v7()),
-            target: target(),
-            image: Image::parse(image).unwrap(),
-            version: None,
-            reason: None,
-            strategy: None,
-            created_by: "ci".to_owned(),
-            created_at: Timestamp::now(),
-        };
-        match self.store.insert(new, quick().timing.half_quiet()).await.unwrap() {
+        match self.store.insert(new_deployment(image), quick().timing.half_quiet()).await.unwrap() {
             Inserted::Created(created) => created.deployment.id,
             other => panic!("not created: {other:?}"),
         }
