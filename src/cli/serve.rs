@@ -152,6 +152,7 @@ async fn work(
         bundles: bundles.clone(),
         pulse: pulse.clone(),
         settings,
+        own: config.own.clone(),
     };
     let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
     let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });

@@ -12,11 +12,12 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     cloud::aws::{AwsSettings, BudgetSettings, Grant},
-    domain::{orphan::Terms, time::show_duration, timing::Timing},
+    domain::{orphan::Terms, preflight::OwnHosts, time::show_duration, timing::Timing},
     engine::settings::{EngineSettings, SweeperSettings},
     store::StoreSettings,
 };
@@ -35,6 +36,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `None`: the place that suits the user who starts it.
     pub state_dir: Option<PathBuf>,
+    /// What the doctor compares with the routes.
+    pub own: OwnHosts,
     pub database: Database,
     pub engine: EngineSettings,
     pub aws: AwsSettings,
@@ -140,6 +143,7 @@ impl Config {
             ));
         }
         let database = Database::read(from);
+        let own = OwnHosts { api: public_host(from), database: database.host() };
         if database.url.is_some() && from.is_given("database.bin_dir") {
             warnings.push("database.bin_dir is not used, because database.url is set".to_owned());
         }
@@ -147,6 +151,7 @@ impl Config {
             listen,
             metrics_listen,
             state_dir: from.optional("state_dir").map(PathBuf::from),
+            own,
             database,
             aws: AwsSettings {
                 region: from.text("aws.region"),
@@ -179,6 +184,12 @@ impl Database {
         }
     }
 
+    /// The host that it is on; `None`: this machine.
+    fn host(&self) -> Option<String> {
+        let url = Url::parse(self.url.as_ref()?.expose_secret()).ok()?;
+        url.host_str().filter(|host| !host.is_empty() && !host.starts_with('%')).map(str::to_owned)
+    }
+
     fn read(from: &mut Reader) -> Self {
         let url = from.optional("database.url");
         if url.as_ref().is_some_and(|url| !url.starts_with("postgres://") && !url.starts_with("postgresql://")) {
@@ -198,6 +209,16 @@ impl Database {
 
 fn address(from: &mut Reader, key: &str) -> SocketAddr {
     from.parsed(key, "an address and a port, such as \"127.0.0.1:8080\"", SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+}
+
+fn public_host(from: &mut Reader) -> Option<String> {
+    let url = from.optional("public_url")?;
+    let read = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let host = read.as_ref().and_then(Url::host_str).map(str::to_owned);
+    if host.is_none() {
+        from.wrong("public_url", "must be http://HOST or https://HOST, or empty");
+    }
+    host
 }
 
 fn timing(from: &mut Reader) -> Timing {

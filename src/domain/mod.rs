@@ -18,6 +18,7 @@ mod explore;
 pub mod forecast;
 pub mod health;
 pub mod ids;
+pub mod inspection;
 pub mod invariants;
 pub mod lane;
 pub mod looks;
@@ -27,6 +28,7 @@ pub mod orphan;
 pub mod overlap;
 pub mod phase;
 pub mod plan;
+pub mod preflight;
 pub mod preview;
 pub mod retry;
 #[cfg(test)]

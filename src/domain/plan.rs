@@ -91,12 +91,66 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// What a fault is about: one thing that a person would look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The declaration's own words.
+    Declaration,
+    Routes,
+    /// The two numbers of a route.
+    Numbers,
+    Slots,
+    /// Who else forwards to the slots.
+    Namings,
+    LoadBalancers,
+    Blue,
+    Size,
+    GreenName,
+}
+
+/// Faults as they are found.
+#[derive(Debug, Default)]
+struct Faults(Vec<(Topic, FieldFault)>);
+
+impl Faults {
+    fn note(&mut self, topic: Topic, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.0.push((topic, FieldFault::new(pointer, detail)));
+    }
+
+    /// Those that the adapter found, by where they point.
+    fn of(survey: &Survey) -> Self {
+        let topic = |fault: &FieldFault| match fault.pointer.split('/').nth(1) {
+            Some("routes") => Topic::Routes,
+            Some("slots") => Topic::Slots,
+            Some("blue") => Topic::Blue,
+            Some(_) | None => Topic::Declaration,
+        };
+        Self(survey.faults.iter().map(|fault| (topic(fault), fault.clone())).collect())
+    }
+}
+
 /// Makes the plan, or says everything that stands in its way.
 ///
 /// # Errors
 /// Every fault at once, with pointers into the declaration.
 pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault>> {
-    let mut faults = survey.faults.clone();
+    judge(inputs, survey).map_err(|faults| sorted(faults.into_iter().map(|(_, fault)| fault).collect()))
+}
+
+/// In the order of their pointers, each once.
+#[must_use]
+pub fn sorted(mut faults: Vec<FieldFault>) -> Vec<FieldFault> {
+    faults.sort();
+    faults.dedup();
+    faults
+}
+
+/// The same, with what each fault is about.
+///
+/// # Errors
+/// Every fault at once; none where a part of the survey is missing and what is there has none.
+pub fn judge(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<(Topic, FieldFault)>> {
+    let mut faults = Faults::of(survey);
     let serving = serving(inputs.declaration, survey, &mut faults);
     let routes = plan_routes(inputs.declaration, survey, &serving, &mut faults);
     let sides = pick_slots(inputs.declaration, survey, &serving, &mut faults);
@@ -104,13 +158,14 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
     let group = inputs.target.group(inputs.number);
     // A declaration has no number yet, and so no name that could be taken: 0 stands for none.
     if survey.green_name_taken && inputs.number > 0 {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::GreenName,
             "",
             format!("a server group named {group} exists already and is not this deployment's: rename or remove it"),
-        ));
+        );
     }
     match (sides, size) {
-        (Some((blue_slot, Some(green_slot))), Some((blue, size))) if faults.is_empty() => Ok(Plan {
+        (Some((blue_slot, Some(green_slot))), Some((blue, size))) if faults.0.is_empty() => Ok(Plan {
             routes,
             preview: inputs.declaration.preview.clone(),
             strategy: if blue.is_some() { inputs.strategy.clone() } else { inputs.strategy.first_release() },
@@ -118,11 +173,7 @@ pub fn make(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<FieldFault
             blue,
             green: GreenPlan { group, slot: green_slot, image: inputs.image.clone(), size },
         }),
-        _ => {
-            faults.sort();
-            faults.dedup();
-            Err(faults)
-        }
+        _ => Err(faults.0),
     }
 }
 
@@ -135,11 +186,11 @@ struct Serving {
 }
 
 /// One a route; `None` where a fault says why.
-fn serving(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFault>) -> Vec<Option<Serving>> {
+fn serving(declaration: &Declaration, survey: &Survey, faults: &mut Faults) -> Vec<Option<Serving>> {
     let mut of = |(i, route): (usize, &Option<RouteSurvey>)| match serving_slot(declaration, route.as_ref()?) {
         Ok(serving) => Some(serving),
         Err(detail) => {
-            faults.push(FieldFault::new(format!("/routes/{i}"), detail));
+            faults.note(Topic::Routes, format!("/routes/{i}"), detail);
             None
         }
     };
@@ -147,12 +198,7 @@ fn serving(declaration: &Declaration, survey: &Survey, faults: &mut Vec<FieldFau
 }
 
 /// Reserves two numbers a route.
-fn plan_routes(
-    declaration: &Declaration,
-    survey: &Survey,
-    serving: &[Option<Serving>],
-    faults: &mut Vec<FieldFault>,
-) -> Vec<RoutePlan> {
+fn plan_routes(declaration: &Declaration, survey: &Survey, serving: &[Option<Serving>], faults: &mut Faults) -> Vec<RoutePlan> {
     let mut taken: Vec<(ListenerRef, u32)> = Vec::new();
     let mut routes = Vec::new();
     for (i, ((route, seen), serving)) in declaration.routes.iter().zip(&survey.routes).zip(serving).enumerate() {
@@ -172,7 +218,7 @@ fn plan_routes(
                     form: seen.form.clone(),
                 });
             }
-            Err(detail) => faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
+            Err(detail) => faults.note(Topic::Numbers, format!("/routes/{i}"), detail),
         }
     }
     routes
@@ -183,37 +229,60 @@ fn pick_slots(
     declaration: &Declaration,
     survey: &Survey,
     serving: &[Option<Serving>],
-    faults: &mut Vec<FieldFault>,
+    faults: &mut Faults,
 ) -> Option<(SlotRef, Option<SlotRef>)> {
     let blue = serving.iter().flatten().next()?.slot;
     if serving.iter().flatten().any(|serving| serving.slot != blue) {
-        faults
-            .push(FieldFault::new("/routes", "the routes forward to different slots: make them forward to the same one first"));
+        faults.note(Topic::Slots, "/routes", "the routes forward to different slots: make them forward to the same one first");
         return None;
     }
     if serving.iter().all(Option::is_some) {
         match_load_balancers(declaration, survey, serving, faults);
     }
     let blue_slot = declaration.slots.get(blue)?.clone();
-    let empty = declaration
+    let named = |slot: &SlotRef| survey.namings.iter().any(|naming| slot.position(&naming.target_group).is_some());
+    let free = declaration
         .slots
         .iter()
         .zip(&survey.slots)
         .enumerate()
-        .find(|(i, (_, seen))| *i != blue && seen.as_ref().is_some_and(|seen| seen.targets == 0));
+        .filter(|(i, (_, seen))| *i != blue && seen.as_ref().is_some_and(|seen| seen.targets == 0));
+    let empty = free.min_by_key(|(_, (slot, _))| named(slot));
+    match_namings(declaration, survey, blue, empty.map(|(i, _)| i), faults);
     if empty.is_none() && survey.slots.iter().all(Option::is_some) {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::Slots,
             "/slots",
             "no slot is free for the new group: every slot but the serving one has targets; deregister what is left in one of them",
-        ));
+        );
     }
     let green_slot = empty.map(|(_, (slot, _))| slot.clone());
     Some((blue_slot, green_slot))
 }
 
+/// Whoever else forwards to the serving slot sends users to nobody once it is emptied, and whoever forwards to the free one
+/// sends them to green before its time; either keeps the slot in use, so that its group could never be removed.
+fn match_namings(declaration: &Declaration, survey: &Survey, blue: usize, green: Option<usize>, faults: &mut Faults) {
+    for naming in &survey.namings {
+        for slot in [Some(blue), green].into_iter().flatten() {
+            let Some(position) = declaration.slots.get(slot).and_then(|of| of.position(&naming.target_group)) else { continue };
+            let role = if slot == blue { "the serving slot" } else { "the free slot" };
+            faults.note(
+                Topic::Namings,
+                declaration.pointer_to(slot, position),
+                format!(
+                    "{} forwards to this target group of {role} and is no declared route, so that the slot could never be given \
+                     up: declare it as a route, or make it forward elsewhere",
+                    naming.by
+                ),
+            );
+        }
+    }
+}
+
 /// Position `k` of every slot is on the load balancer of the routes that forward to the serving slot's `k`-th target group, or
 /// on none yet: only there can an overlay split between the two.
-fn match_load_balancers(declaration: &Declaration, survey: &Survey, serving: &[Option<Serving>], faults: &mut Vec<FieldFault>) {
+fn match_load_balancers(declaration: &Declaration, survey: &Survey, serving: &[Option<Serving>], faults: &mut Faults) {
     let positions = declaration.slots.first().map_or(0, |slot| slot.target_groups().len());
     for position in 0..positions {
         let mut routes =
@@ -221,18 +290,19 @@ fn match_load_balancers(declaration: &Declaration, survey: &Survey, serving: &[O
         let Some(wanted) = routes.find_map(|(_, route)| Some(&route.as_ref()?.load_balancer)) else {
             // Never checked by a load balancer, its targets would never be healthy.
             let blue = serving.iter().flatten().next().map_or(0, |serving| serving.slot);
-            faults.push(FieldFault::new(
+            faults.note(
+                Topic::LoadBalancers,
                 declaration.pointer_to(blue, position),
                 "no route forwards to this target group of the serving slot: declare one that does, or take this position out of \
                  every slot",
-            ));
+            );
             continue;
         };
         for (i, slot) in survey.slots.iter().enumerate() {
             if let Some(Some(is)) = slot.as_ref().and_then(|slot| slot.load_balancers.get(position))
                 && is != wanted
             {
-                faults.push(FieldFault::new(declaration.pointer_to(i, position), belongs_elsewhere(is, wanted)));
+                faults.note(Topic::LoadBalancers, declaration.pointer_to(i, position), belongs_elsewhere(is, wanted));
             }
         }
     }
@@ -264,7 +334,7 @@ fn size_of_green(
     inputs: &Inputs<'_>,
     survey: &Survey,
     blue_slot: &SlotRef,
-    faults: &mut Vec<FieldFault>,
+    faults: &mut Faults,
 ) -> Option<(Option<BluePlan>, u32)> {
     let spec = &inputs.declaration.server_group;
     let blue = match &survey.blue {
@@ -274,13 +344,14 @@ fn size_of_green(
             let i = inputs.declaration.slots.iter().position(|slot| slot == blue_slot);
             let seen = i.and_then(|i| survey.slots.get(i)).and_then(Option::as_ref)?;
             if seen.targets > 0 {
-                faults.push(FieldFault::new(
+                faults.note(
+                    Topic::Blue,
                     "/blue",
                     format!(
                         "the serving slot has {} targets but no group is named: give the Auto Scaling group that serves now",
                         seen.targets
                     ),
-                ));
+                );
                 return None;
             }
             None
@@ -292,24 +363,26 @@ fn size_of_green(
         (Capacity::MatchBlue, None) => spec.min,
     };
     if size < spec.min || size > spec.max || size == 0 {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::Size,
             "/server_group/capacity",
             format!(
                 "the new group would have {size} servers, outside {} to {}: change min, max or the capacity",
                 spec.min.max(1),
                 spec.max
             ),
-        ));
+        );
         return None;
     }
     if let Some(blue) = blue.as_ref().filter(|blue| blue.size > size) {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::Size,
             "/server_group/capacity",
             format!(
                 "the new group would have {size} servers and {} has {}: it could never have as many healthy ones as all traffic needs; use \"match_blue\" or a larger number",
                 blue.group, blue.size
             ),
-        ));
+        );
         return None;
     }
     Some((blue, size))
@@ -320,19 +393,21 @@ fn named_blue<'a>(inputs: &Inputs<'a>) -> Option<&'a GroupName> {
     inputs.live.map(|live| &live.group).or(inputs.declaration.blue.as_ref())
 }
 
-fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut Vec<FieldFault>) -> Option<BluePlan> {
+fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut Faults) -> Option<BluePlan> {
     if let Some(missing) = blue_slot.target_groups().iter().find(|target_group| !blue.attached.contains(target_group)) {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::Blue,
             "/blue",
             format!("{} is not attached to {missing}, which a route forwards to: name the group that serves now", blue.group),
-        ));
+        );
         return None;
     }
     if blue.size > 0 && blue.healthy == 0 {
-        faults.push(FieldFault::new(
+        faults.note(
+            Topic::Blue,
             "/blue",
             format!("{} has no healthy server: there would be nothing to go back to", blue.group),
-        ));
+        );
         return None;
     }
     Some(BluePlan {
@@ -346,117 +421,5 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{ids::TargetGroupRef, sample};
-
-    #[test]
-    fn a_taken_name_stands_in_a_deployments_way_and_not_in_a_declarations() {
-        let survey = Survey { green_name_taken: true, ..sample::survey(1, "web-prod-v000") };
-        let mut deployment = sample::pending(3, 1, sample::strategy(&[100], 0));
-        let faults = make(&Inputs::of(&deployment), &survey).unwrap_err();
-        assert!(faults[0].detail.contains("web-prod-v003"), "{faults:?}");
-        deployment.number = 0;
-        assert!(make(&Inputs::of(&deployment), &survey).is_ok(), "the running group may well be called web-prod-v000");
-    }
-
-    fn faults(change: impl Fn(&mut Survey)) -> Vec<String> {
-        let deployment = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
-        let mut survey = sample::survey(2, "old");
-        change(&mut survey);
-        make(&Inputs::of(&deployment), &survey).err().unwrap_or_default().into_iter().map(|fault| fault.pointer).collect()
-    }
-
-    #[test]
-    fn everything_that_stands_in_the_way_is_said_at_once() {
-        assert_eq!(faults(|_| {}), [""; 0]);
-        let all = faults(|survey| {
-            survey.routes[1].as_mut().unwrap().forwards.clear();
-            survey.slots[1].as_mut().unwrap().targets = 3;
-            survey.blue.as_mut().unwrap().healthy = 0;
-        });
-        assert_eq!(all, ["/blue", "/routes/1", "/slots"]);
-    }
-
-    #[test]
-    fn green_gets_blues_present_size_and_the_slot_that_is_empty() {
-        let deployment = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
-        let mut survey = sample::survey(2, "old");
-        survey.blue.as_mut().unwrap().size = 3;
-        let plan = make(&Inputs::of(&deployment), &survey).unwrap();
-        assert_eq!((plan.green.size, plan.green.slot), (3, SlotRef::new("slot-b")));
-        assert_eq!(plan.blue.map(|blue| (blue.size, blue.min, blue.protected)), Some((3, 1, false)));
-        assert_eq!(faults(|survey| survey.blue.as_mut().unwrap().size = 5), ["/server_group/capacity"], "more than max");
-        let mut fixed = deployment.clone();
-        fixed.declaration.server_group.capacity = Capacity::Fixed(2);
-        let refused = make(&Inputs::of(&fixed), &survey).unwrap_err();
-        assert!(refused[0].detail.contains("2 servers and old has 3"), "{refused:?}");
-    }
-
-    /// Two routes, the first on a public load balancer and the second on an internal one, and slots of a target group for each.
-    fn on_two_load_balancers() -> (Deployment, Survey) {
-        let mut d = sample::pending(3, 2, sample::strategy(&[50, 100], 60));
-        let pair = |letter: &str| ["public", "internal"].map(|side| TargetGroupRef::new(format!("{letter}-{side}"))).to_vec();
-        d.declaration.slots = ["a", "b"].into_iter().filter_map(|letter| SlotRef::of(pair(letter))).collect();
-        let mut survey = sample::survey(2, "old");
-        let balancers = ["public", "internal"].map(LoadBalancerRef::new);
-        for ((route, balancer), target_group) in survey.routes.iter_mut().flatten().zip(&balancers).zip(pair("a")) {
-            (route.load_balancer, route.forwards) = (balancer.clone(), vec![(target_group, 1)]);
-        }
-        survey.slots[0].as_mut().unwrap().load_balancers = balancers.map(Some).to_vec();
-        survey.slots[1].as_mut().unwrap().load_balancers = vec![None, None];
-        survey.blue.as_mut().unwrap().attached = pair("a");
-        (d, survey)
-    }
-
-    #[test]
-    fn each_route_gets_the_target_group_of_its_load_balancer() {
-        let (d, survey) = on_two_load_balancers();
-        let plan = make(&Inputs::of(&d), &survey).unwrap();
-        assert_eq!(plan.routes.iter().map(|route| route.position).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!((&plan.blue_slot, &plan.green.slot), (&d.declaration.slots[0], &d.declaration.slots[1]));
-    }
-
-    #[test]
-    fn slots_on_two_load_balancers_are_refused_where_they_do_not_match() {
-        let faults = |change: &dyn Fn(&mut Deployment, &mut Survey)| {
-            let (mut d, mut survey) = on_two_load_balancers();
-            change(&mut d, &mut survey);
-            make(&Inputs::of(&d), &survey).err().unwrap_or_default()
-        };
-        let pointers = |faults: &[FieldFault]| faults.iter().map(|fault| fault.pointer.clone()).collect::<Vec<_>>();
-        let elsewhere = |i: usize, name: &str| {
-            let name = LoadBalancerRef::new(name);
-            move |_: &mut Deployment, survey: &mut Survey| {
-                survey.slots[1].as_mut().unwrap().load_balancers[i] = Some(name.clone());
-            }
-        };
-        let swapped = faults(&elsewhere(1, "public"));
-        assert_eq!(pointers(&swapped), ["/slots/1/1"]);
-        assert!(swapped[0].detail.contains("belongs to public, but the routes of its position are on internal"), "{swapped:?}");
-        assert_eq!(faults(&elsewhere(1, "internal")), [], "named by a rule of its own load balancer already");
-
-        let crossed = faults(&|_, survey| survey.routes[1].as_mut().unwrap().forwards[0].0 = TargetGroupRef::new("b-internal"));
-        assert_eq!(pointers(&crossed), ["/routes"], "one route on each slot");
-        let half = faults(&|_, survey| survey.blue.as_mut().unwrap().attached.truncate(1));
-        assert!(half[0].detail.contains("not attached to a-internal"), "{half:?}");
-        let unused = faults(&|d, survey| {
-            d.declaration.routes.truncate(1);
-            survey.routes.truncate(1);
-        });
-        assert_eq!(pointers(&unused), ["/slots/0/1"], "its targets would never be checked, and so never healthy");
-    }
-
-    #[test]
-    fn a_first_release_has_one_stage_and_nothing_to_pin() {
-        let mut deployment = sample::pending(1, 1, sample::strategy(&[5, 25, 100], 60));
-        deployment.declaration.blue = None;
-        let mut survey = sample::survey(1, "old");
-        survey.blue = None;
-        let plan = make(&Inputs::of(&deployment), &survey);
-        assert_eq!(plan.unwrap_err()[0].pointer, "/blue", "somebody serves there");
-        survey.slots[0].as_mut().unwrap().targets = 0;
-        let plan = make(&Inputs::of(&deployment), &survey).unwrap();
-        assert_eq!((plan.blue, plan.strategy.stages.len()), (None, 1));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -70,7 +70,7 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
 
 /// What preflight sees when all is well: every route's base on `slot-a`, where `group` has two servers.
 pub(crate) fn survey(routes: usize, group: &str) -> Survey {
-    let slot = |targets, load_balancer| Some(SlotSurvey { targets, load_balancers: vec![load_balancer] });
+    let slot = |targets, load_balancer| Some(SlotSurvey { targets, load_balancers: vec![load_balancer], sticky: false });
     Survey {
         routes: (0..routes)
             .map(|i| {
@@ -97,8 +97,11 @@ pub(crate) fn survey(routes: usize, group: &str) -> Survey {
             protected: false,
             image: None,
             scaling: serde_json::Value::Null,
+            template: Some("lt-1".to_owned()),
+            subnets: vec!["subnet-1".to_owned()],
         }),
         green_name_taken: false,
+        namings: Vec::new(),
         faults: Vec::new(),
         warnings: Vec::new(),
     }

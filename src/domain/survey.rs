@@ -35,6 +35,9 @@ pub struct Survey {
     pub blue: Option<BlueSurvey>,
     /// A group with the name that green would get exists already and is not this deployment's.
     pub green_name_taken: bool,
+    /// Who else forwards to a declared slot: a slot that stays in use can never be emptied, nor its group removed.
+    #[serde(default)]
+    pub namings: Vec<Naming>,
     pub faults: Vec<FieldFault>,
     /// True of the plan, and worth a person's knowing.
     pub warnings: Vec<String>,
@@ -69,6 +72,14 @@ pub struct OtherRule {
     pub owner: Option<Owner>,
 }
 
+/// A rule or default action that forwards to a declared slot, and is neither a route nor a rule that was made for one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Naming {
+    /// `rule arn:… (number 7)`, or `the default action of arn:…`.
+    pub by: String,
+    pub target_group: TargetGroupRef,
+}
+
 /// Whose a tagged rule is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
@@ -96,6 +107,9 @@ pub struct SlotSurvey {
     pub targets: u32,
     /// The load balancer of each of its target groups; `None` where nothing forwards to it yet.
     pub load_balancers: Vec<Option<LoadBalancerRef>>,
+    /// Sessions stick to a server of it.
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 /// The group that serves now.
@@ -114,4 +128,9 @@ pub struct BlueSurvey {
     pub image: Option<String>,
     /// What scales it, in the adapter's own form, to be copied to green; null when nothing does.
     pub scaling: serde_json::Value,
+    /// The launch template's id, where it can be told.
+    #[serde(default)]
+    pub template: Option<String>,
+    #[serde(default)]
+    pub subnets: Vec<String>,
 }

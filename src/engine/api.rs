@@ -16,6 +16,7 @@ use crate::domain::{
     declaration::{Declaration, Strategy},
     deployment::{Deployment, Status},
     ids::{DeploymentId, Image, Target},
+    preflight::Check,
     survey::FieldFault,
 };
 
@@ -89,6 +90,8 @@ pub struct Declared {
     pub new: bool,
     /// Whether the cloud could be looked at; if not, `pending` checks again.
     pub checked: bool,
+    /// True of it, and worth a person's knowing.
+    pub warnings: Vec<String>,
 }
 
 /// What a new deployment became.
@@ -100,12 +103,14 @@ pub enum Created {
 }
 
 /// What would be done, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
     pub steps: Vec<Step>,
     pub warnings: Vec<String>,
     /// Checks that could not be made, and why.
     pub unknown: Vec<String>,
+    /// Everything that was looked at; empty of a rollback, which waits for no look.
+    pub checks: Vec<Check>,
 }
 
 /// One step of a plan.
@@ -117,6 +122,8 @@ pub struct Step {
     pub action: String,
     /// In words, with names and numbers.
     pub detail: String,
+    /// The provider's calls, in order, each with what it names.
+    pub calls: Vec<String>,
 }
 
 /// The answer of a rollback.
@@ -194,6 +201,10 @@ pub trait Api: Send + Sync + 'static {
     fn create(&self, by: Actor, wanted: Wanted) -> BoxFuture<'_, Result<Created, Trouble>>;
     /// `?dry_run=true` of create.
     fn plan_create(&self, wanted: Wanted) -> BoxFuture<'_, Result<Steps, Trouble>>;
+    /// `?dry_run=true` of declare.
+    fn plan_declare(&self, target: Target, declaration: Declaration) -> BoxFuture<'_, Result<Steps, Trouble>>;
+    /// Every check of what is declared, and the plan of a deployment of `image` (any, when none is given).
+    fn doctor(&self, target: Target, image: Option<Image>) -> BoxFuture<'_, Result<Steps, Trouble>>;
     fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Versioned, Trouble>>;
     fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Versioned>, Trouble>>;
     fn events(&self, id: DeploymentId, after: i64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, Trouble>>;

@@ -2,10 +2,7 @@
 //!
 //! No answer fails because the cloud is down: what could not be checked is said, and `pending` checks again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
@@ -20,6 +17,7 @@ use super::{
     ports::{
         Cloud, Commanded, Environment, Filter, Inserted, LaneStore, ProviderFigures, Store, StoredEvent, TokenOwner, Versioned,
     },
+    preflight,
     settings::EngineSettings,
     steps,
     sweeper::ports::{Listed, OrphanFilter, SweepStore},
@@ -29,8 +27,7 @@ use crate::domain::{
     declaration::Declaration,
     deployment::Given,
     ids::{DeploymentId, Image, Target},
-    plan::{self, Inputs, Plan},
-    survey::{FieldFault, Survey},
+    preflight::{Outcome, OwnHosts, Preflight},
     timing::Timing,
 };
 
@@ -43,39 +40,10 @@ pub struct App<S, L, C> {
     pub bundles: Arc<Bundles>,
     pub pulse: Arc<Pulse>,
     pub settings: EngineSettings,
-}
-
-/// What a look before a change found.
-enum Checked {
-    Fine(Box<Survey>, Box<Plan>),
-    Faults(Vec<FieldFault>),
-    /// The cloud did not answer; its words.
-    Unknown(String),
+    pub own: OwnHosts,
 }
 
 impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
-    async fn check(&self, inputs: Inputs<'_>) -> Checked {
-        let shape = self.cloud.shape(inputs.declaration);
-        if !shape.is_empty() {
-            return Checked::Faults(shape);
-        }
-        let deadline = Instant::now() + self.settings.survey_timeout;
-        let look = self.cloud.survey(inputs, None, deadline);
-        let mut survey = match tokio::time::timeout(self.settings.survey_timeout, look).await {
-            Ok(Ok(survey)) => survey,
-            Ok(Err(fault)) => return Checked::Unknown(fault.to_string()),
-            Err(_) => return Checked::Unknown("the provider did not answer in time".to_owned()),
-        };
-        // What ended deployments of ours left over is no fault of the caller's: `pending` removes it first.
-        for route in survey.routes.iter_mut().flatten() {
-            route.others.retain(|rule| rule.owner.as_ref().is_none_or(|owner| !owner.on_our_route || !owner.this_installation));
-        }
-        match plan::make(&inputs, &survey) {
-            Ok(plan) => Checked::Fine(Box::new(survey), Box::new(plan)),
-            Err(faults) => Checked::Faults(faults),
-        }
-    }
-
     async fn declare(
         &self,
         by: Actor,
@@ -84,66 +52,80 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         expected: Option<i32>,
     ) -> Result<Declared, Trouble> {
         let before = self.store.environment(&target).await?;
-        let checked = if before.as_ref().is_some_and(|environment| environment.running.is_some()) {
+        let found = if before.as_ref().is_some_and(|environment| environment.running.is_some()) {
             // While a deployment runs the routes and slots are in use, by us: only what shows without a look is judged.
             let faults = self.cloud.shape(&declaration);
-            if faults.is_empty() { Checked::Unknown("a deployment runs".to_owned()) } else { Checked::Faults(faults) }
+            if faults.is_empty() { Preflight::unknown("a deployment runs") } else { Preflight::refused(faults) }
         } else {
-            // Any image will do: what is checked here hangs on none.
-            let image = Image::Template(declaration.server_group.launch_template.version);
-            let live = before.as_ref().and_then(|environment| environment.live.as_ref());
-            let strategy = &declaration.strategy;
-            let (target, declaration) = (&target, &declaration);
-            let number = before.as_ref().map_or(1, |environment| environment.next_number);
-            self.check(Inputs { target, number, image: &image, declaration, strategy, live }).await
+            self.preflight_of(&target, &declaration, before.as_ref(), None, None).await?
         };
-        let checked = match checked {
-            Checked::Faults(faults) => return Err(Trouble::Invalid(faults)),
-            Checked::Fine(..) => true,
-            Checked::Unknown(why) => {
-                warn!(%target, why, "a declaration was stored unchecked");
-                false
-            }
-        };
+        if !found.faults.is_empty() {
+            return Err(Trouble::Invalid(found.faults));
+        }
+        let checked = found.plan.is_some();
+        if !checked {
+            warn!(%target, why = preflight::unseen(&found), "a declaration was stored unchecked");
+        }
         let Some((environment, new)) = self.store.declare(&target, &declaration, &by.name, expected).await? else {
             return Err(Trouble::Precondition);
         };
-        Ok(Declared { environment, new, checked })
+        let warnings = found.told(Outcome::Warning).map(|check| check.detail.clone()).collect();
+        Ok(Declared { environment, new, checked, warnings })
+    }
+
+    async fn plan_declare(&self, target: Target, declaration: Declaration) -> Result<Steps, Trouble> {
+        let stored = self.store.environment(&target).await?;
+        if let Some(running) = self.running(stored.as_ref()).await? {
+            return Err(running);
+        }
+        self.planned(self.preflight_of(&target, &declaration, stored.as_ref(), None, None).await?)
+    }
+
+    /// Every check, whatever it found.
+    async fn doctor(&self, target: Target, image: Option<Image>) -> Result<Steps, Trouble> {
+        let environment = self.open_for(&target).await?;
+        let declaration = &environment.declaration;
+        Ok(self.told(self.preflight_of(&target, declaration, Some(&environment), image.as_ref(), None).await?))
+    }
+
+    fn planned(&self, found: Preflight) -> Result<Steps, Trouble> {
+        if found.faults.is_empty() { Ok(self.told(found)) } else { Err(Trouble::Invalid(found.faults)) }
     }
 
     async fn environment_of(&self, target: &Target) -> Result<Environment, Trouble> {
         self.store.environment(target).await?.ok_or(Trouble::NotFound("service/environment"))
     }
 
-    /// What stands in the way before the cloud is asked.
-    async fn open_for(&self, wanted: &Wanted) -> Result<Environment, Trouble> {
-        let environment = self.environment_of(&wanted.target).await?;
-        if let Some(id) = environment.running
-            && let Some(running) = self.store.get(id).await?
-        {
-            return Err(Trouble::InProgress(Box::new(running.deployment)));
-        }
-        Ok(environment)
+    async fn running(&self, environment: Option<&Environment>) -> Result<Option<Trouble>, Trouble> {
+        let Some(id) = environment.and_then(|environment| environment.running) else { return Ok(None) };
+        Ok(self.store.get(id).await?.map(|running| Trouble::InProgress(Box::new(running.deployment))))
     }
 
-    async fn check_wanted(&self, wanted: &Wanted, environment: &Environment) -> Checked {
-        let declaration = &environment.declaration;
-        let strategy = wanted.strategy.as_ref().unwrap_or(&declaration.strategy);
-        let live = environment.live.as_ref();
-        // The number is given when it is stored; until then the next one is as good a guess as any for names in a plan.
-        let number = environment.next_number;
-        self.check(Inputs { target: &wanted.target, number, image: &wanted.image, declaration, strategy, live }).await
+    /// The environment, if nothing stands in the way before the cloud is asked.
+    async fn open_for(&self, target: &Target) -> Result<Environment, Trouble> {
+        let environment = self.environment_of(target).await?;
+        match self.running(Some(&environment)).await? {
+            Some(running) => Err(running),
+            None => Ok(environment),
+        }
+    }
+
+    async fn check_wanted(&self, wanted: &Wanted, environment: &Environment) -> Result<Preflight, Trouble> {
+        let (image, strategy) = (Some(&wanted.image), wanted.strategy.as_ref());
+        self.preflight_of(&wanted.target, &environment.declaration, Some(environment), image, strategy).await
     }
 
     async fn create(&self, by: Actor, wanted: Wanted) -> Result<Created, Trouble> {
-        let environment = self.open_for(&wanted).await?;
+        let environment = self.open_for(&wanted.target).await?;
         if environment.live.as_ref().is_some_and(|live| live.image == wanted.image) {
             return Ok(Created::Noop(Box::new(environment)));
         }
-        match self.check_wanted(&wanted, &environment).await {
-            Checked::Faults(faults) => return Err(Trouble::Invalid(faults)),
-            Checked::Unknown(why) => warn!(target = %wanted.target, why, "a deployment was accepted unchecked"),
-            Checked::Fine(..) => {}
+        let found = self.check_wanted(&wanted, &environment).await?;
+        if !found.faults.is_empty() {
+            return Err(Trouble::Invalid(found.faults));
+        }
+        if found.plan.is_none() {
+            warn!(target = %wanted.target, why = preflight::unseen(&found), "a deployment was accepted unchecked");
         }
         let new = wanted.into_new(DeploymentId::new(Uuid::now_v7()), &by, Timestamp::now());
         let timing = Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing };
@@ -155,12 +137,8 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     async fn plan_create(&self, wanted: Wanted) -> Result<Steps, Trouble> {
-        let environment = self.open_for(&wanted).await?;
-        match self.check_wanted(&wanted, &environment).await {
-            Checked::Faults(faults) => Err(Trouble::Invalid(faults)),
-            Checked::Fine(survey, plan) => Ok(steps::of_deployment(&plan, &survey, &self.settings.timing)),
-            Checked::Unknown(why) => Ok(Steps { steps: Vec::new(), warnings: Vec::new(), unknown: vec![why] }),
-        }
+        let environment = self.open_for(&wanted.target).await?;
+        self.planned(self.check_wanted(&wanted, &environment).await?)
     }
 
     async fn read(&self, id: DeploymentId) -> Result<Versioned, Trouble> {
@@ -213,7 +191,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         let d = self.read(id).await?.deployment;
         let given = Given { by: String::new(), reason: None, at: Timestamp::now() };
         match command::give(&d, Command::Rollback, given) {
-            Ok(_) => Ok(steps::of_rollback(&d)),
+            Ok(_) => Ok(steps::of_rollback(&d, &|plan, action| self.cloud.calls(plan, action))),
             Err(refusal @ (Refusal::IllegalInPhase { .. } | Refusal::GateNotOpen | Refusal::DriftStays { .. })) => {
                 Err(Trouble::Refused { refusal, deployment: Box::new(d) })
             }
@@ -273,6 +251,14 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
 
     fn plan_create(&self, wanted: Wanted) -> BoxFuture<'_, Result<Steps, Trouble>> {
         Self::plan_create(self, wanted).boxed()
+    }
+
+    fn plan_declare(&self, target: Target, declaration: Declaration) -> BoxFuture<'_, Result<Steps, Trouble>> {
+        Self::plan_declare(self, target, declaration).boxed()
+    }
+
+    fn doctor(&self, target: Target, image: Option<Image>) -> BoxFuture<'_, Result<Steps, Trouble>> {
+        Self::doctor(self, target, image).boxed()
     }
 
     fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Versioned, Trouble>> {

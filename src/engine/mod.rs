@@ -9,6 +9,7 @@ pub mod bundles;
 pub mod driver;
 pub mod lane;
 pub mod ports;
+mod preflight;
 pub mod replicas;
 pub mod settings;
 mod steps;

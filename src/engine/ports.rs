@@ -18,9 +18,10 @@ use crate::domain::{
     drift::Holds,
     event::Event,
     ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, ServiceName, Target},
+    inspection::Inspection,
     observation::Observation,
     phase::Phase,
-    plan::Inputs,
+    plan::{Inputs, Plan},
     survey::{FieldFault, Survey},
     weight::Weight,
 };
@@ -248,6 +249,12 @@ pub trait Store: Send + Sync + 'static {
     fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<(DeploymentId, i64)>, StoreError>> + Send;
     /// How many deployments ended how, by service/environment.
     fn outcomes(&self) -> impl Future<Output = Result<Vec<(Target, Status, u64)>, StoreError>> + Send;
+    /// Abandoned deployments of this service/environment or on these routes: what they left is not ours to remove.
+    fn let_go(
+        &self,
+        target: &Target,
+        declaration: &Declaration,
+    ) -> impl Future<Output = Result<Vec<DeploymentId>, StoreError>> + Send;
     /// Rule numbers that running deployments other than `but` hold on a listener.
     fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
     /// Events after `after`, oldest first, at most `limit`.
@@ -411,6 +418,10 @@ pub trait Cloud: Send + Sync + 'static {
         deployment: Option<DeploymentId>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Survey, Fault>> + Send;
+    /// The same for a person, with what no plan hangs on; ends by `deadline`. Each look fails alone.
+    fn survey_all(&self, inputs: Inputs<'_>, deadline: Instant) -> impl Future<Output = Inspection> + Send;
+    /// The calls that a change of a plan's makes, in order, each with what it names. Nothing is sent.
+    fn calls(&self, plan: &Plan, action: &Action) -> Vec<String>;
     /// Looks at what a deployment needs in its phase. What could not be seen is `Unknown` in the observation.
     fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> impl Future<Output = Observation> + Send;
     /// Keeps connections open for as many calls at once as a rollback of `d` would make. A failure costs nothing but the time

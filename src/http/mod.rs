@@ -77,6 +77,7 @@ fn usual() -> OpenApiRouter<Edge> {
         .routes(routes!(services::list))
         .routes(routes!(services::declare, services::get))
         .routes(routes!(services::revisions))
+        .routes(routes!(services::doctor))
         .routes(routes!(deployments::create))
         .routes(routes!(deployments::list))
         .routes(routes!(events::list))

@@ -16,10 +16,15 @@ use super::{
     error::{Done, Kind, Problem},
     etag::{Conditions, ETag},
     extract::{At, Body, NoParameters, Parameters},
-    wire::{DeclarationView, DeclaredView, EnvironmentView, Page, RevisionView, ServiceView, environment_url},
+    wire::{
+        DeclarationView, DeclaredView, EnvironmentView, Page, PlannedView, RevisionView, ServiceView, Stored, environment_url,
+    },
 };
 use crate::{
-    domain::{ids::Target, spec},
+    domain::{
+        ids::{Image, Target},
+        spec,
+    },
     engine::{
         api::{Declared, Trouble},
         ports::Environment,
@@ -36,16 +41,19 @@ pub const READS_AT_ONCE_MAX: usize = 8;
 /// Everything is checked first, against the provider too, and every fault is told at once. What is declared while the provider
 /// cannot be reached is stored, `checked` is false, and every deployment checks again before it starts. An identical declaration
 /// makes no revision.
+///
+/// A dry run stores nothing: it answers with every check and what a first deployment of it would do.
 #[utoipa::path(
     put, path = "/v1/services/{service}/environments/{environment}", operation_id = "declare_service", tag = "services",
     params(
         ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
         ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
+        ("dry_run" = Option<bool>, Query, description = "Only say what would be done"),
         ("if-match" = Option<String>, Header, description = "Only if this is still its ETag")
     ),
     request_body = DeclarationView,
     responses(
-        (status = 200, description = "Changed, or as it was", body = DeclaredView, headers(("etag" = String))),
+        (status = 200, description = "Changed, or as it was; or the plan of a dry run", body = Stored, headers(("etag" = String))),
         (status = 201, description = "New", body = DeclaredView, headers(("location" = String), ("etag" = String))),
         Problems
     )
@@ -54,17 +62,22 @@ pub async fn declare(
     State(edge): State<Edge>,
     Caller(caller): Caller,
     At(target): At,
-    _: NoParameters,
+    mut query: Parameters,
     conditions: Conditions,
     Body(body): Body,
 ) -> Result<Response, Problem> {
+    let dry_run = query.flag("dry_run");
+    query.end()?;
     let declaration = spec::declaration(&body)?;
     let expected = if conditions.asks() { Some(matching(&edge, &target, &conditions).await?) } else { None };
-    let Declared { environment, new, checked } = edge.api.declare(caller, target, declaration, expected).await?;
+    if dry_run {
+        return Ok(Done::Ok.with(&PlannedView::from(edge.api.plan_declare(target, declaration).await?)));
+    }
+    let Declared { environment, new, checked, warnings } = edge.api.declare(caller, target, declaration, expected).await?;
     let view = EnvironmentView::from(&environment);
     let tag = ETag::of(&view);
     let url = view.url.clone();
-    let body = DeclaredView { checked, environment: view };
+    let body = DeclaredView { checked, warnings, environment: view };
     Ok(if new {
         ([(header::LOCATION, url)], [tag.header()], Done::Created.with(&body)).into_response()
     } else {
@@ -108,6 +121,26 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let view = EnvironmentView::from(&edge.api.environment(target).await?);
     Ok(shown(&view, &ETag::of(&view), &conditions))
+}
+
+/// Check everything that a deployment hangs on
+///
+/// Looks and changes nothing. It answers 200 whatever it finds, with one check for each thing that was looked at, and the plan
+/// where nothing is known to stand in its way. While a deployment runs, its slots and numbers are in use: 409.
+#[utoipa::path(
+    get, path = "/v1/services/{service}/environments/{environment}/doctor", operation_id = "doctor", tag = "services",
+    params(
+        ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
+        ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$"),
+        ("image" = Option<String>, Query, pattern = "^(ami-[0-9a-f]{1,17}|lt:[1-9][0-9]{0,9})$",
+            description = "What a deployment is planned of; left out: the declared launch template's version")
+    ),
+    responses((status = 200, body = PlannedView), Problems)
+)]
+pub async fn doctor(State(edge): State<Edge>, At(target): At, mut query: Parameters) -> Result<Response, Problem> {
+    let image = query.take("image", Image::parse);
+    query.end()?;
+    Ok(Done::Ok.with(&PlannedView::from(edge.api.doctor(target, image).await?)))
 }
 
 /// List what was declared, newest first

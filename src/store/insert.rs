@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff_sqlx::ToSqlx;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::{
@@ -64,7 +64,7 @@ async fn record(
         declaration,
         live,
         not_before: quiet_from.map(|from| time::after(from, half_quiet)),
-        let_go: let_go(transaction, holds).await?,
+        let_go: let_go(&mut *transaction, holds).await?,
     });
     let version = store(transaction, &deployment).await?;
     Ok(Versioned { deployment, version })
@@ -150,7 +150,7 @@ async fn last_use(connection: &mut PgConnection, holds: &Holds) -> Result<Option
 }
 
 /// Abandoned deployments of this environment or on these routes: what they left is not ours to remove.
-async fn let_go(connection: &mut PgConnection, holds: &Holds) -> Result<Vec<DeploymentId>, StoreError> {
+pub(super) async fn let_go(connection: impl PgExecutor<'_>, holds: &Holds) -> Result<Vec<DeploymentId>, StoreError> {
     let ids: Vec<Uuid> = sqlx::query_scalar!(
         "select d.id from deployments as d
          where d.phase = 'failed' and exists (

@@ -229,6 +229,10 @@ impl Store for PgStore {
         deployments::outcomes(&self.pool).await
     }
 
+    async fn let_go(&self, target: &Target, declaration: &Declaration) -> Result<Vec<DeploymentId>, StoreError> {
+        insert::let_go(&self.pool, &holds::from_the_start(target, declaration)).await
+    }
+
     async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
         deployments::reserved(&self.pool, listener, but).await
     }

@@ -14,6 +14,10 @@ use super::exit::{Exit, Failure};
 pub enum Command {
     /// Release an image: a new server group, traffic in stages
     Deploy(Deploy),
+    /// Show what a release would do: every check, then each step with its calls; changes nothing
+    Plan(Plan),
+    /// Check everything that a release hangs on: routes, slots, quotas, rights; changes nothing
+    Doctor(Doctor),
     /// Show the newest deployment of a service, or one by its id
     Status(Status),
     /// Wait for a deployment, printing what happens
@@ -82,6 +86,30 @@ pub struct Deploy {
     pub dry_run: bool,
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// SERVICE/ENVIRONMENT
+    #[arg(value_parser = pair)]
+    pub target: Pair,
+    /// `ami-…`, or `lt:N` for a version of the declared launch template
+    #[arg(long)]
+    pub image: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// SERVICE/ENVIRONMENT
+    #[arg(value_parser = pair)]
+    pub target: Pair,
+    /// Plan a release of this one; left out: of the declared launch template's version
+    #[arg(long, value_parser = image)]
+    pub image: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -267,6 +295,12 @@ fn pair(text: &str) -> Result<Pair, String> {
         }
         _ => Err("wanted is SERVICE/ENVIRONMENT, such as web/prod".to_owned()),
     }
+}
+
+/// It becomes a part of the URL, so it must not change the rest of it; the service judges the rest.
+fn image(text: &str) -> Result<String, String> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-:".contains(&b));
+    if plain { Ok(text.to_owned()) } else { Err("wanted is ami-… or lt:N".to_owned()) }
 }
 
 fn target(text: &str) -> Result<Target, String> {

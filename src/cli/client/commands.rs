@@ -12,7 +12,7 @@ use super::{
     connect,
     exit::{Exit, Failure},
     follow::{self, Followed},
-    render,
+    planned, render,
     resource::{Drift, Page, Resource},
 };
 
@@ -28,6 +28,8 @@ const ROLLBACK_PAUSE: Duration = Duration::from_millis(200);
 pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, Failure> {
     match command {
         Command::Deploy(args) => deploy(args, followed).await,
+        Command::Plan(args) => plan(args).await,
+        Command::Doctor(args) => doctor(args).await,
         Command::Status(args) => status(args).await,
         Command::Wait(args) => {
             let api = connect(&args.connection)?;
@@ -73,7 +75,7 @@ async fn deploy(args: Deploy, followed: &Followed) -> Result<Exit, Failure> {
         Err(trouble) => return Err(trouble.into()),
     };
     if args.dry_run {
-        render::plan(&answer.body, output);
+        planned::show(&answer.body, output);
         return Ok(Exit::Done);
     }
     if answer.body.get("outcome").and_then(Value::as_str) == Some("noop") {
@@ -91,6 +93,23 @@ async fn deploy(args: Deploy, followed: &Followed) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     wait(&api, &created.view.id, &args.waiting.limits, &args.connection, followed).await
+}
+
+async fn plan(args: args::Plan) -> Result<Exit, Failure> {
+    let path = format!("{}/deployments?dry_run=true", args.target.path());
+    let body = json!({"image": args.image});
+    checked(&args.connection, Call::send(Method::POST, &path, &body)).await
+}
+
+async fn doctor(args: args::Doctor) -> Result<Exit, Failure> {
+    let image = args.image.map(|image| format!("?image={image}")).unwrap_or_default();
+    checked(&args.connection, Call::get(&format!("{}/doctor{image}", args.target.path()))).await
+}
+
+async fn checked(connection: &Connection, call: Call<'_>) -> Result<Exit, Failure> {
+    let answer = connect(connection)?.call(call, Again::For(PATIENCE)).await?;
+    planned::show(&answer.body, connection.output);
+    Ok(if planned::any_failed(&answer.body) { Exit::Rejected } else { Exit::Done })
 }
 
 /// The running deployment, if it is what this command asked for.
@@ -159,7 +178,7 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
     if args.dry_run {
         let path = format!("{path}?dry_run=true");
         let answer = api.call(Call::send(Method::POST, &path, &body), Again::For(PATIENCE)).await?;
-        render::plan(&answer.body, steer.connection.output);
+        planned::show(&answer.body, steer.connection.output);
         return Ok(Exit::Done);
     }
     let began = Instant::now();

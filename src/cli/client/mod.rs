@@ -7,6 +7,7 @@ pub mod args;
 mod commands;
 pub mod exit;
 mod follow;
+mod planned;
 mod render;
 mod resource;
 

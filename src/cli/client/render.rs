@@ -26,28 +26,6 @@ pub(super) fn resource(resource: &Resource, output: Output) {
     }
 }
 
-/// Prints what would be done.
-pub(super) fn plan(answer: &Value, output: Output) {
-    if output == Output::Json {
-        return json(answer);
-    }
-    let plan = answer.get("plan").unwrap_or(answer);
-    let items = |name: &str| plan.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |step: &Value, name: &str| step.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut lines = String::new();
-    for (i, step) in items("steps").iter().enumerate() {
-        let (phase, action, detail) = (text(step, "phase"), text(step, "action"), text(step, "detail"));
-        let _ = writeln!(lines, "{:>3}  {phase:<13} {action:<18} {detail}", i + 1);
-    }
-    for (name, what) in [("warnings", "warning"), ("unknown", "could not be checked")] {
-        for item in items(name) {
-            let _ = writeln!(lines, "{what}: {}", item.as_str().unwrap_or_default());
-        }
-    }
-    lines.push_str("nothing was changed\n");
-    out(&lines);
-}
-
 /// Prints what ended deployments left behind.
 pub(super) fn orphans(items: Vec<Value>, output: Output) -> Result<(), Failure> {
     let read = |item: &Value| {
@@ -94,7 +72,7 @@ pub(super) fn json(value: &Value) {
 }
 
 /// Data. A reader that went away (`| head`) is no error of ours.
-fn out(text: &str) {
+pub(super) fn out(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 

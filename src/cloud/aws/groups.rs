@@ -39,6 +39,9 @@ pub(super) struct SeenGroup {
     pub(super) mark: Option<Mark>,
     /// `ami-…` or `lt:N`, where it can be told.
     pub(super) image: Option<String>,
+    /// Its launch template's id.
+    pub(super) template: Option<String>,
+    pub(super) subnets: Vec<String>,
 }
 
 /// One instance, by its group's word.
@@ -69,6 +72,8 @@ impl SeenGroup {
             deleting: group.status().is_some(),
             mark: Mark::read(tags),
             image: image(group),
+            template: specification(group).and_then(|of| of.launch_template_id()).map(str::to_owned),
+            subnets: group.vpc_zone_identifier().unwrap_or_default().split(',').map(|id| id.trim().to_owned()).collect(),
         })
     }
 
@@ -99,15 +104,18 @@ fn target_groups(group: &AutoScalingGroup) -> Vec<TargetGroupRef> {
     target_groups
 }
 
+fn specification(group: &AutoScalingGroup) -> Option<&LaunchTemplateSpecification> {
+    let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    template.and_then(|template| template.launch_template_specification()).or(group.launch_template())
+}
+
 /// What a group's servers are made from: the override where there is one, else the version of its launch template.
 fn image(group: &AutoScalingGroup) -> Option<String> {
     let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
     if let Some(image) = template.and_then(|template| template.overrides().iter().find_map(|choice| choice.image_id())) {
         return Some(image.to_owned());
     }
-    let specification: &LaunchTemplateSpecification =
-        template.and_then(|template| template.launch_template_specification()).or(group.launch_template())?;
-    let version: u32 = specification.version()?.parse().ok()?;
+    let version: u32 = specification(group)?.version()?.parse().ok()?;
     Some(format!("lt:{version}"))
 }
 

@@ -22,11 +22,13 @@ mod gate;
 mod gather;
 mod group_changes;
 mod groups;
+mod inspect;
 mod inventory;
 mod looks;
 mod names;
 mod observe;
 mod operation;
+mod planned;
 pub mod probe;
 mod rights;
 mod rule_changes;
@@ -63,8 +65,9 @@ use crate::{
         declaration::{Declaration, Provider, ROUTES_MAX},
         deployment::Deployment,
         ids::DeploymentId,
+        inspection::Inspection,
         observation::Observation,
-        plan::Inputs,
+        plan::{Inputs, Plan},
         survey::{FieldFault, Survey},
     },
     engine::ports::{Cloud, Fault, ProviderFigures, Recency},
@@ -124,7 +127,15 @@ impl Cloud for AwsCloud {
     }
 
     async fn survey(&self, inputs: Inputs<'_>, deployment: Option<DeploymentId>, deadline: Instant) -> Result<Survey, Fault> {
-        self.look_around(inputs, deployment, deadline).await
+        self.look_around(inputs, deployment, deadline).await.whole()
+    }
+
+    async fn survey_all(&self, inputs: Inputs<'_>, deadline: Instant) -> Inspection {
+        self.look_at_all(inputs, deadline).await
+    }
+
+    fn calls(&self, plan: &Plan, action: &Action) -> Vec<String> {
+        planned::calls(plan, action)
     }
 
     async fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> Observation {

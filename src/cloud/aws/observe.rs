@@ -59,7 +59,7 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
     };
     match (&d.phase, &d.plan) {
         (Phase::Pending, _) => {
-            let survey = cloud.look_around(Inputs::of(d), Some(d.id), deadline).await;
+            let survey = cloud.look_around(Inputs::of(d), Some(d.id), deadline).await.whole();
             seen.survey = Some(survey.map_or_else(unknown, Known::Seen));
         }
         (phase, Some(plan)) if !phase.is_terminal() => {

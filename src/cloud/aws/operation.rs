@@ -8,7 +8,7 @@ use Kind::{Change, Look};
 
 /// Which of AWS's APIs a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
+enum Service {
     /// Elastic Load Balancing v2.
     Elb,
     AutoScaling,
@@ -79,7 +79,7 @@ macro_rules! operations {
         impl Operation {
             pub(super) const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// As AWS writes it.
+            /// Its own, in figures and faults: AWS's, but where two of its services have a call of one name.
             pub(super) const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),+ }
             }
@@ -104,6 +104,7 @@ operations! {
     DeleteRule: Elb, Change(&[OwnRules]);
     ModifyListener: Elb, Change(&[DefaultActions]);
     ModifyRule: Elb, Change(&[OwnRules, Bases]);
+    DescribeAutoScalingAccountLimits: AutoScaling, Look;
     DescribeAutoScalingGroups: AutoScaling, Look;
     DescribePolicies: AutoScaling, Look;
     DescribeScheduledActions: AutoScaling, Look;
@@ -117,9 +118,26 @@ operations! {
 }
 
 impl Operation {
-    /// The call of this name; `None` for one that the adapter does not make.
+    /// As AWS writes it.
+    pub(super) const fn aws_name(self) -> &'static str {
+        match self {
+            Self::DescribeAutoScalingAccountLimits => "DescribeAccountLimits",
+            operation => operation.name(),
+        }
+    }
+
+    /// As AWS's policies write it: `autoscaling:CreateAutoScalingGroup`.
+    pub(super) fn action(self) -> String {
+        let service = match self.row().0 {
+            Service::Elb => "elasticloadbalancing",
+            Service::AutoScaling => "autoscaling",
+        };
+        format!("{service}:{}", self.aws_name())
+    }
+
+    /// A call that AWS calls so; `None` when the adapter makes none.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|operation| operation.name() == name)
+        Self::ALL.iter().copied().find(|operation| operation.aws_name() == name)
     }
 
     /// Whether it only looks: it may be sent without a deadline to be sent before.
@@ -133,10 +151,6 @@ impl Operation {
             Kind::Look => &[],
             Kind::Change(grounds) => grounds,
         }
-    }
-
-    pub(super) const fn service(self) -> Service {
-        self.row().0
     }
 
     /// The bucket that it draws on.
@@ -158,8 +172,11 @@ mod tests {
         for operation in Operation::ALL {
             assert_eq!(operation.only_looks(), operation.name().starts_with("Describe"), "{operation:?}");
             assert_eq!(operation.only_looks(), operation.grounds().is_empty(), "{operation:?} is allowed nowhere");
-            assert_eq!(Operation::named(operation.name()), Some(*operation));
+            let named = Operation::named(operation.aws_name()).map(Operation::only_looks);
+            assert_eq!(named, Some(operation.only_looks()), "{operation:?}");
         }
         assert_eq!(Operation::named("DeleteLoadBalancer"), None);
+        let limits = [Operation::DescribeAccountLimits, Operation::DescribeAutoScalingAccountLimits].map(Operation::action);
+        assert_eq!(limits, ["elasticloadbalancing:DescribeAccountLimits", "autoscaling:DescribeAccountLimits"]);
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     names,
-    operation::{Ground, Operation, Service},
+    operation::{Ground, Operation},
 };
 
 /// Who is given rights.
@@ -105,26 +105,18 @@ fn tagged(on: &str) -> (&'static str, String, &'static str) {
 }
 
 fn actions(operations: &[Operation]) -> Vec<String> {
-    operations.iter().map(|operation| action(*operation)).collect()
-}
-
-fn action(operation: Operation) -> String {
-    let service = match operation.service() {
-        Service::Elb => "elasticloadbalancing",
-        Service::AutoScaling => "autoscaling",
-    };
-    format!("{service}:{}", operation.name())
+    operations.iter().map(|operation| operation.action()).collect()
 }
 
 fn looks(among: &[Operation]) -> Statement {
     let looks = among.iter().filter(|operation| operation.only_looks());
-    allow("Look", looks.map(|operation| action(*operation)).collect(), "*", Condition::new())
+    allow("Look", looks.map(|operation| operation.action()).collect(), "*", Condition::new())
 }
 
 /// All that may be changed on this ground.
 fn on(ground: Ground) -> Statement {
     let operations = Operation::ALL.iter().filter(|operation| operation.grounds().contains(&ground));
-    let actions = operations.map(|operation| action(*operation)).collect();
+    let actions = operations.map(|operation| operation.action()).collect();
     match ground {
         Ground::NewRules => {
             let ours_alone = ("ForAllValues:StringLike", "aws:TagKeys".to_owned(), "cutover:*");
@@ -203,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_driver_may_make_every_call_and_what_aws_asks_beside_them_and_nothing_else() {
-        let calls = Operation::ALL.iter().map(|operation| action(*operation));
+        let calls = Operation::ALL.iter().map(|operation| operation.action());
         let beside = [
             "elasticloadbalancing:AddTags",
             "autoscaling:CreateOrUpdateTags",

@@ -24,9 +24,10 @@ use crate::{
     domain::{
         declaration::Declaration,
         ids::{DeploymentId, GroupName, ListenerRef, RouteRef, SlotRef, TargetGroupRef},
+        inspection::Part,
         observation::Attached,
         plan::Inputs,
-        survey::{BlueSurvey, FieldFault, OtherRule, RouteSurvey, SlotSurvey, Survey},
+        survey::{BlueSurvey, FieldFault, Naming, OtherRule, RouteSurvey, SlotSurvey, Survey},
     },
     engine::ports::{Fault, FaultKind, Recency},
 };
@@ -37,27 +38,12 @@ const COMPARISONS_MAX: usize = 5;
 const STICKY_SECONDS: i32 = 86_400;
 
 impl AwsCloud {
-    /// Looks at everything that a plan needs.
-    ///
-    /// # Errors
-    /// When something could not be seen. What is not there is a fault in the survey.
-    pub(super) async fn look_around(
-        &self,
-        inputs: Inputs<'_>,
-        deployment: Option<DeploymentId>,
-        deadline: Instant,
-    ) -> Result<Survey, Fault> {
+    /// Looks at everything that a plan needs. What is not there is a fault in the survey.
+    pub(super) async fn look_around(&self, inputs: Inputs<'_>, deployment: Option<DeploymentId>, deadline: Instant) -> Sight {
         let declaration = inputs.declaration;
-        let mut survey = Survey {
-            routes: vec![None; declaration.routes.len()],
-            slots: vec![None; declaration.slots.len()],
-            blue: None,
-            green_name_taken: false,
-            faults: shape::faults(declaration),
-            warnings: Vec::new(),
-        };
-        if !survey.faults.is_empty() {
-            return Ok(survey);
+        let mut sight = Sight::nothing(declaration);
+        if !sight.survey.faults.is_empty() {
+            return sight;
         }
         let region = shape::region(declaration);
         let clients = self.clients(&declaration.provider);
@@ -76,29 +62,34 @@ impl AwsCloud {
             scaling_of(&clients, blue, deadline),
         )
         .await;
-        let (listeners, groups) = (listeners?, groups?);
-        let (scaling, left_behind) = scaling?;
-
-        let mut seen_slots = Vec::with_capacity(slots.len());
-        for (i, slot) in slots.into_iter().enumerate() {
-            let slot = slot.into_iter().collect::<Result<_, _>>()?;
-            seen_slots.push(note_slot(&mut survey, declaration, i, slot));
-        }
+        let seen_slots = sight.note_slots(declaration, slots);
         for (i, route) in routes.iter().enumerate() {
-            let rules = listeners.get(&route.listener).and_then(Option::as_ref).map(|rules| rules.as_slice());
-            let named = &declaration.routes[i];
-            match self.route(named, route, rules, declaration, &seen_slots) {
-                Ok(seen) => survey.routes[i] = Some(seen),
-                Err(detail) => survey.faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
+            let rules = match listeners.get(&route.listener) {
+                Some(Err(fault)) => {
+                    sight.unseen.push((Part::Route(i), fault.clone()));
+                    continue;
+                }
+                Some(Ok(rules)) => rules.as_ref().map(|rules| rules.as_slice()),
+                None => None,
+            };
+            match self.route(&declaration.routes[i], route, rules, declaration, &seen_slots) {
+                Ok(seen) => sight.survey.routes[i] = Some(seen),
+                Err(detail) => sight.survey.faults.push(FieldFault::new(format!("/routes/{i}"), detail)),
             }
         }
-        survey.green_name_taken =
-            groups.get(&green).is_some_and(|group| !deployment.is_some_and(|id| group.is_of(&self.installation, id)));
-        if let Some(blue) = blue {
-            note_blue(&mut survey, blue, &groups, &declaration.slots, &seen_slots, scaling);
-            survey.warnings.extend(left_behind);
+        for (listener, rules) in &listeners {
+            sight.survey.namings.extend(rules.iter().flatten().flat_map(|rules| namings(declaration, listener, rules)));
         }
-        Ok(survey)
+        match groups {
+            Ok(groups) => {
+                let ours = |group: &SeenGroup| deployment.is_some_and(|id| group.is_of(&self.installation, id));
+                sight.survey.green_name_taken = groups.get(&green).is_some_and(|group| !ours(group));
+                sight.note_blue(blue, &groups, &declaration.slots, &seen_slots);
+            }
+            Err(fault) => sight.unseen.push((Part::Groups, fault)),
+        }
+        sight.note_scaling(scaling);
+        sight
     }
 
     /// Each listener's rules; `None` for one that is not there.
@@ -107,18 +98,14 @@ impl AwsCloud {
         clients: &Clients,
         listeners: impl Iterator<Item = &'a ListenerRef>,
         when: When,
-    ) -> Result<BTreeMap<ListenerRef, Option<Arc<Vec<SeenRule>>>>, Fault> {
+    ) -> BTreeMap<ListenerRef, Result<Option<Arc<Vec<SeenRule>>>, Fault>> {
         let listeners: BTreeSet<_> = listeners.cloned().collect();
         let looks = listeners.iter().map(|listener| clients.rules(&self.marks, listener, when));
-        let mut seen = BTreeMap::new();
-        for (listener, rules) in listeners.iter().cloned().zip(join_all(looks).await) {
-            let rules = match rules {
-                Err(Fault { kind: FaultKind::Missing, .. }) => None,
-                rules => Some(rules?),
-            };
-            seen.insert(listener, rules);
-        }
-        Ok(seen)
+        let seen = join_all(looks).await.into_iter().map(|rules| match rules {
+            Err(Fault { kind: FaultKind::Missing, .. }) => Ok(None),
+            rules => rules.map(Some),
+        });
+        listeners.iter().cloned().zip(seen).collect()
     }
 
     fn route(
@@ -173,10 +160,107 @@ impl AwsCloud {
     }
 }
 
+/// What was seen, and what could not be.
+#[derive(Debug)]
+pub(super) struct Sight {
+    pub(super) survey: Survey,
+    pub(super) unseen: Vec<(Part, Fault)>,
+}
+
+impl Sight {
+    /// With nothing but the faults of form.
+    fn nothing(declaration: &Declaration) -> Self {
+        let survey = Survey {
+            routes: vec![None; declaration.routes.len()],
+            slots: vec![None; declaration.slots.len()],
+            blue: None,
+            green_name_taken: false,
+            namings: Vec::new(),
+            faults: shape::faults(declaration),
+            warnings: Vec::new(),
+        };
+        Self { survey, unseen: Vec::new() }
+    }
+
+    fn note_slots(&mut self, declaration: &Declaration, slots: Vec<Vec<SlotLook>>) -> Vec<SeenSlot> {
+        let note = |(i, slot): (usize, Vec<SlotLook>)| {
+            let positions = slot.len();
+            match slot.into_iter().collect::<Result<_, _>>() {
+                Ok(slot) => note_slot(&mut self.survey, declaration, i, slot),
+                Err(fault) => {
+                    self.unseen.push((Part::Slot(i), fault));
+                    vec![None; positions]
+                }
+            }
+        };
+        slots.into_iter().enumerate().map(note).collect()
+    }
+
+    fn note_blue(
+        &mut self,
+        blue: Option<&GroupName>,
+        groups: &BTreeMap<GroupName, SeenGroup>,
+        slots: &[SlotRef],
+        seen_slots: &[SeenSlot],
+    ) {
+        let Some(blue) = blue else { return };
+        match self.unseen.iter().find(|(part, _)| matches!(part, Part::Slot(_))) {
+            // How many of its servers are healthy hangs on its slot.
+            Some((_, fault)) => self.unseen.push((Part::Groups, fault.clone())),
+            None => note_blue(&mut self.survey, blue, groups, slots, seen_slots),
+        }
+    }
+
+    fn note_scaling(&mut self, scaling: Result<(serde_json::Value, Vec<String>), Fault>) {
+        match scaling {
+            Ok((form, left_behind)) => {
+                self.survey.warnings.extend(left_behind);
+                if let Some(blue) = &mut self.survey.blue {
+                    blue.scaling = form;
+                }
+            }
+            Err(fault) => self.unseen.push((Part::Scaling, fault)),
+        }
+    }
+
+    /// # Errors
+    /// When something could not be seen: no plan may be made from the rest.
+    pub(super) fn whole(self) -> Result<Survey, Fault> {
+        match self.unseen.into_iter().next() {
+            Some((_, fault)) => Err(fault),
+            None => Ok(self.survey),
+        }
+    }
+}
+
+/// Which of a listener's rules forward to a declared slot, those aside that are routes or were made for one: these come and
+/// go with deployments.
+pub(super) fn namings(declaration: &Declaration, listener: &ListenerRef, rules: &[SeenRule]) -> Vec<Naming> {
+    let declared = |name: &str| declaration.routes.iter().any(|route| route.as_str() == name);
+    let others = rules.iter().filter(|rule| match rule.number {
+        None => !declared(listener.as_str()),
+        Some(_) => !declared(rule.rule.as_str()),
+    });
+    let others = others.filter(|rule| !rule.mark.as_ref().and_then(|mark| mark.route.as_deref()).is_some_and(declared));
+    let in_slots = |to: &TargetGroupRef| declaration.slots.iter().any(|slot| slot.position(to).is_some());
+    let naming = |rule: &SeenRule| {
+        let by = match rule.number {
+            None => format!("the default action of {listener}"),
+            Some(number) => format!("rule {} (number {number})", rule.rule),
+        };
+        let to: Vec<_> = rule.forwards.iter().map(|(to, _)| to).filter(|to| in_slots(to)).cloned().collect();
+        to.into_iter().map(move |target_group| Naming { by: by.clone(), target_group })
+    };
+    others.flat_map(naming).collect()
+}
+
+/// One look at a target group; the inner error is a sentence for the person who declared it.
+type SlotLook = Result<Result<SeenTargetGroup, String>, Fault>;
+
 /// The target groups of a slot; `None` where a fault says why.
 type SeenSlot = Vec<Option<SeenTargetGroup>>;
 
-/// What a slot shows, with its faults and warnings noted.
+/// What a slot shows, with its faults noted.
 fn note_slot(
     survey: &mut Survey,
     declaration: &Declaration,
@@ -190,15 +274,11 @@ fn note_slot(
         }
         seen.push(target_group.ok());
     }
-    if seen.iter().flatten().any(|target_group| target_group.sticky_for.is_some()) {
-        survey.warnings.push(format!(
-            "slot {i} has sticky sessions: a weight steers new sessions only, and the share seen lags behind it"
-        ));
-    }
     let whole: Option<Vec<_>> = seen.iter().map(Option::as_ref).collect();
     survey.slots[i] = whole.map(|whole| SlotSurvey {
         targets: targets(&whole).count(),
         load_balancers: whole.iter().map(|target_group| target_group.load_balancer.clone()).collect(),
+        sticky: whole.iter().any(|target_group| target_group.sticky_for.is_some()),
     });
     seen
 }
@@ -221,7 +301,6 @@ fn note_blue(
     groups: &BTreeMap<GroupName, SeenGroup>,
     slots: &[SlotRef],
     seen_slots: &[SeenSlot],
-    scaling: serde_json::Value,
 ) {
     let Some(group) = groups.get(name) else {
         let detail = format!("there is no Auto Scaling group {name}: name the one that serves now");
@@ -248,7 +327,9 @@ fn note_blue(
         max: group.max,
         protected: group.protected,
         image: group.image.clone(),
-        scaling,
+        template: group.template.clone(),
+        subnets: group.subnets.clone(),
+        scaling: serde_json::Value::Null,
     });
 }
 

@@ -10,6 +10,7 @@ use crate::domain::{
     observation::{Known, Observation},
     phase::Phase,
     plan::{self, Inputs, Plan},
+    preflight,
     survey::{FieldFault, Role, Survey},
     time,
     timing::Timing,
@@ -62,25 +63,15 @@ enum Leftovers {
 /// one's tag is left over: overlays go at once, a shield once the base is seen on the slot that serves, those that an
 /// `abandon` let go never.
 fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
+    let faults = preflight::to_be_removed_by_hand(survey, &d.let_go);
+    if !faults.is_empty() {
+        return Leftovers::Refuse(faults);
+    }
     let mut remove = Vec::new();
-    let mut faults = Vec::new();
     let mut wait = false;
-    for (i, route) in survey.routes.iter().enumerate() {
-        let Some(route) = route else { continue };
+    for route in survey.routes.iter().flatten() {
         for rule in &route.others {
-            let Some(owner) = &rule.owner else { continue };
-            if !owner.on_our_route {
-                continue;
-            }
-            let let_go = owner.deployment.is_some_and(|id| d.let_go.contains(&id));
-            if !owner.this_installation || let_go {
-                let whose = if let_go { "a deployment that was abandoned" } else { "another installation of Cutover" };
-                faults.push(FieldFault::new(
-                    format!("/routes/{i}"),
-                    format!("rule {} (number {}) belongs to {whose}: remove it by hand first", rule.rule, rule.number),
-                ));
-                continue;
-            }
+            let Some(owner) = rule.owner.as_ref().filter(|owner| owner.on_our_route) else { continue };
             let serves = d
                 .live
                 .as_ref()
@@ -92,9 +83,7 @@ fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
             }
         }
     }
-    if !faults.is_empty() {
-        Leftovers::Refuse(faults)
-    } else if !remove.is_empty() {
+    if !remove.is_empty() {
         Leftovers::Remove(Action::DeleteRules { rules: remove })
     } else if wait {
         Leftovers::Wait

@@ -16,10 +16,7 @@ use crate::{
         phase::Phase,
         timing::Timing,
     },
-    engine::{
-        api::{RolledBack, Step, Steps},
-        ports::StoredEvent,
-    },
+    engine::{api::RolledBack, ports::StoredEvent},
 };
 
 /// A deployment, named.
@@ -278,7 +275,7 @@ pub struct RolledBackView {
 #[serde(untagged)]
 pub enum RollbackAnswer {
     RolledBack(Box<RolledBackView>),
-    DryRun(PlannedView),
+    DryRun(super::PlannedView),
 }
 
 impl RolledBackView {
@@ -447,40 +444,5 @@ impl From<StoredEvent> for EventView {
     fn from(stored: StoredEvent) -> Self {
         let event = stored.event;
         Self { id: stored.id, at: stored.at, kind: event.kind, message: event.message, actor: event.actor, data: event.data }
-    }
-}
-
-/// What would be done; nothing was.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = DryRun)]
-pub struct PlannedView {
-    pub plan: PlanView,
-}
-
-/// What would be done, in order.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Plan)]
-pub struct PlanView {
-    pub steps: Vec<PlanStep>,
-    pub warnings: Vec<String>,
-    /// Checks that could not be made, and why: they are made again before anything is changed.
-    pub unknown: Vec<String>,
-}
-
-/// One step of a plan.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PlanStep {
-    #[schema(value_type = PhaseWord)]
-    pub phase: &'static str,
-    #[schema(example = "create_green")]
-    pub action: String,
-    pub detail: String,
-}
-
-impl From<Steps> for PlannedView {
-    fn from(planned: Steps) -> Self {
-        let step = |step: Step| PlanStep { phase: step.phase, action: step.action, detail: step.detail };
-        let steps = planned.steps.into_iter().map(step).collect();
-        Self { plan: PlanView { steps, warnings: planned.warnings, unknown: planned.unknown } }
     }
 }

@@ -87,8 +87,18 @@ impl From<&Environment> for EnvironmentView {
 pub struct DeclaredView {
     /// Whether the provider could be looked at; if not, every deployment checks again before it starts.
     pub checked: bool,
+    /// True of it, and worth knowing.
+    pub warnings: Vec<String>,
     #[serde(flatten)]
     pub environment: EnvironmentView,
+}
+
+/// What a declaration answers with 200.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Stored {
+    Changed(Box<DeclaredView>),
+    DryRun(PlannedView),
 }
 
 /// One revision of a declaration.

@@ -5,6 +5,7 @@ mod deployment;
 mod drift;
 mod environment;
 mod orphan;
+mod plan;
 mod request;
 
 pub use declaration::{
@@ -12,13 +13,13 @@ pub use declaration::{
     ServerGroupView, StageSpec, StrategyView, TemplateVersion, TemplateVersionNumber, TemplateVersionText,
 };
 pub use deployment::{
-    ActionWord, DeploymentLink, DeploymentView, EventView, GroupView, PhaseWord, PlanStep, PlanView, PlannedView, RefusalView,
-    RollbackAnswer, RollbackView, RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord,
-    WeightView,
+    ActionWord, DeploymentLink, DeploymentView, EventView, GroupView, PhaseWord, RefusalView, RollbackAnswer, RollbackView,
+    RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord, WeightView,
 };
 pub use drift::{DriftField, DriftRule, DriftView};
-pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView};
+pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView, Stored};
 pub use orphan::{OrphanKindWord, OrphanView};
+pub use plan::{CheckView, CheckWord, PlanStep, PlanView, PlannedView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
 
 use serde::{Serialize, Serializer};

@@ -18,7 +18,8 @@ use cutover::{
     domain::{
         command::Command,
         declaration::Declaration,
-        ids::{DeploymentId, Target},
+        ids::{DeploymentId, Image, Target},
+        preflight::OwnHosts,
     },
     engine::{
         api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
@@ -103,6 +104,12 @@ impl Api for Front {
     }
     fn plan_create(&self, wanted: Wanted) -> Answered<'_, Steps> {
         pass!(self, plan_create(wanted))
+    }
+    fn plan_declare(&self, target: Target, new: Declaration) -> Answered<'_, Steps> {
+        pass!(self, plan_declare(target, new))
+    }
+    fn doctor(&self, target: Target, image: Option<Image>) -> Answered<'_, Steps> {
+        pass!(self, doctor(target, image))
     }
     fn deployment(&self, id: DeploymentId) -> Answered<'_, Versioned> {
         assert!(!self.broken.load(Ordering::Relaxed), "a bug that a test asked for");
@@ -243,6 +250,7 @@ impl Door {
             bundles: house.bundles.clone(),
             pulse: Arc::new(Pulse::default()),
             settings: house.worker.settings,
+            own: OwnHosts::default(),
         };
         let owner = |name: &str, admin| TokenOwner { name: name.to_owned(), admin };
         let tokens = vec![(auth::digest(ADA), owner("ada", true)), (auth::digest(CI), owner("ci", false))];

@@ -1,6 +1,7 @@
 //! The API as callers meet it: the real router and use cases, on a store and a cloud in memory.
 
 mod answers;
+mod checking;
 mod commands;
 mod declaring;
 mod deploying;

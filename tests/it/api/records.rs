@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cutover::{
+    domain::preflight::OwnHosts,
     engine::{app::App, bundles::Bundles, driver::Pulse, lane::Lane, ports::TokenOwner},
     http::{self, Edge, auth},
     store::PgStore,
@@ -28,7 +29,15 @@ async fn replica(database: &TestDatabase) -> (Knocker, PgStore) {
     let (records, cloud) = (Arc::new(store.clone()), Arc::new(FakeCloud::with_blue(&declaration(&[1000]), "web-old", 4)));
     let bundles = Arc::new(Bundles::default());
     let lane = Lane { store: Arc::new(store.lane()), cloud: cloud.clone(), bundles: bundles.clone(), settings };
-    let app = App { store: records, cloud, lane: Arc::new(lane), bundles, pulse: Arc::new(Pulse::default()), settings };
+    let app = App {
+        store: records,
+        cloud,
+        lane: Arc::new(lane),
+        bundles,
+        pulse: Arc::new(Pulse::default()),
+        settings,
+        own: OwnHosts::default(),
+    };
     let router = http::router(Edge::new(Arc::new(app), settings.timing, CancellationToken::new()));
     (Knocker { router }, store)
 }

@@ -1,5 +1,6 @@
 //! The command line from outside: the real program against a service that answers as told.
 
+mod checks;
 mod exits;
 mod fake;
 mod probe;

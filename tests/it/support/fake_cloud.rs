@@ -3,6 +3,7 @@
 //! It keeps rules by reference and number as the real one does; it knows nothing of time. Servers come up healthy one look
 //! after they were asked for.
 
+mod inspection;
 mod orphans;
 mod survey;
 
@@ -18,13 +19,14 @@ use cutover::{
         declaration::Declaration,
         deployment::Deployment,
         ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef},
+        inspection::Inspection,
         observation::{
             Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Layer, Observation, RouteView, RuleView,
             ScalingView, Servers, SlotView,
         },
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
-        survey::{FieldFault, Role, Survey},
+        survey::{FieldFault, Naming, Role, Survey},
         weight::Weight,
     },
     engine::ports::{BudgetFigures, CallFigures, Cloud, Fault, FaultKind, ProviderFigures, Recency},
@@ -69,6 +71,12 @@ pub struct World {
     pub sick: bool,
     /// Looks see nothing.
     pub blind: bool,
+    /// Slots have sticky sessions.
+    pub sticky: bool,
+    /// The account's quotas are not for us to see.
+    pub quotas_denied: bool,
+    /// Who else forwards to the slots.
+    pub namings: Vec<Naming>,
     /// The next changes answer with this fault and do nothing.
     pub refuse: Option<FaultKind>,
     pub launch_failure: Option<LaunchFailure>,
@@ -402,6 +410,14 @@ impl Cloud for FakeCloud {
     async fn survey(&self, inputs: Inputs<'_>, _deployment: Option<DeploymentId>, _deadline: Instant) -> Result<Survey, Fault> {
         let world = self.world();
         if world.blind { Err(fault(FaultKind::Throttled)) } else { Ok(world.survey(inputs)) }
+    }
+
+    async fn survey_all(&self, inputs: Inputs<'_>, _deadline: Instant) -> Inspection {
+        self.world().survey_all(inputs)
+    }
+
+    fn calls(&self, _plan: &Plan, action: &Action) -> Vec<String> {
+        vec![format!("fake:{}", action.name())]
     }
 
     async fn observe(&self, d: &Deployment, _recency: Recency, _deadline: Instant) -> Observation {

@@ -254,6 +254,14 @@ impl Store for MemoryStore {
         Ok(counts.into_iter().map(|((target, _), (status, count))| (target, status, count)).collect())
     }
 
+    async fn let_go(&self, target: &Target, declaration: &Declaration) -> Result<Vec<DeploymentId>, StoreError> {
+        let on_a_route =
+            |d: &Deployment| d.target == *target || d.declaration.routes.iter().any(|route| declaration.routes.contains(route));
+        let tables = self.tables();
+        let abandoned = tables.rows.values().map(|row| &row.deployment).filter(|d| d.phase == Phase::Failed && on_a_route(d));
+        Ok(abandoned.map(|d| d.id).collect())
+    }
+
     async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
         let tables = self.tables();
         let plans = tables

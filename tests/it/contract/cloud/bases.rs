@@ -2,12 +2,7 @@
 
 use cutover::domain::action::{Action as Change, Side};
 
-use super::{
-    Story,
-    house::{House, forward},
-    story,
-    world::World,
-};
+use super::{Story, house::House, story, world::World};
 
 pub const STORIES: &[Story] = &[
     story!(a_base_moves_to_green_under_its_overlay_and_back),
@@ -28,8 +23,7 @@ async fn a_base_moves_to_green_under_its_overlay_and_back(world: &World) {
 
 async fn a_default_action_is_a_route_like_a_rule(world: &World) {
     let house = House::build(world, "default").await;
-    let call = world.elb.modify_listener().listener_arn(&house.listener).default_actions(forward(&[(&house.slots[0], 1)]));
-    call.send().await.unwrap();
+    house.serve_by_default().await;
     let d = house.opened(house.declaration(&house.listener)).await;
     let plan = d.plan.as_ref().unwrap();
     assert_eq!((plan.routes[0].base_number, plan.routes[0].overlay_number), (None, 50_000));

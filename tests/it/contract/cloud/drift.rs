@@ -75,9 +75,8 @@ async fn a_rule_copied_and_read_back_is_no_edit(world: &World) {
         }
         house.apply(&d, &Change::DeleteRules { rules: d.overlays.clone() }).await.unwrap();
     }
+    house.serve_by_default().await;
     house.base.clone_from(&house.listener);
-    let call = world.elb.modify_listener().listener_arn(&house.listener).default_actions(plain);
-    call.send().await.unwrap();
     let d = house.opened(house.declaration(&house.listener)).await;
     assert_eq!(told(&house, &d).await, [], "a default action");
 }
@@ -140,7 +139,7 @@ async fn rewrite_host(house: &House<'_>) {
 async fn an_edited_default_action_is_put_back_through_its_listener(world: &World) {
     let house = House::build(world, "redefault").await;
     let set = |slot: String| world.elb.modify_listener().listener_arn(&house.listener).default_actions(forward(&[(&slot, 1)]));
-    set(house.slots[0].clone()).send().await.unwrap();
+    house.serve_by_default().await;
     let d = house.opened(house.declaration(&house.listener)).await;
     set(world.target_group("redefault-c").await).send().await.unwrap();
     assert_eq!(house.route(&d).await.base, Forward::Elsewhere);

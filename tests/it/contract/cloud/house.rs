@@ -76,6 +76,14 @@ impl<'w> House<'w> {
         house
     }
 
+    /// The listener's default action takes over from the base: no two may forward to one slot when only one is a route.
+    pub async fn serve_by_default(&self) {
+        let elb = &self.world.elb;
+        elb.modify_rule().rule_arn(&self.base).actions(nothing_here()).send().await.unwrap();
+        let to_blue = forward(&[(&self.slots[0], 1)]);
+        elb.modify_listener().listener_arn(&self.listener).default_actions(to_blue).send().await.unwrap();
+    }
+
     pub fn blue(&self) -> String {
         format!("{}-blue", self.name)
     }

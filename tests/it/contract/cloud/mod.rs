@@ -12,6 +12,7 @@ mod drift;
 mod groups;
 mod hazards;
 mod house;
+mod inspection;
 mod orphans;
 mod overlays;
 mod preflight;

@@ -44,6 +44,9 @@ async fn a_route_is_seen_with_its_neighbours_and_slots(world: &World) {
     assert_eq!(route.others.len(), 1, "the default rule has no number and is no neighbour");
     assert_eq!((route.others[0].rule.as_str(), route.others[0].number), (neighbour.as_str(), 7));
     assert_eq!(route.others[0].owner, None);
+    let naming = &survey.namings[0];
+    assert_eq!((survey.namings.len(), naming.target_group.as_str()), (1, house.slots[0].as_str()));
+    assert!(naming.by.contains(&neighbour), "{naming:?}");
     assert!(survey.slots.iter().all(|slot| slot.as_ref().is_some_and(|slot| slot.targets == 0)));
     assert!(survey.blue.is_none() && !survey.green_name_taken);
 }
@@ -129,7 +132,7 @@ async fn sticky_slots_make_the_weighted_rule_sticky(world: &World) {
     let house = House::build(world, "sticky").await;
     sticky(world, &house.slots[1], "lb_cookie").await;
     let survey = house.survey(&house.pending(house.declaration(&house.base))).await;
-    assert!(survey.warnings[0].contains("sticky sessions"), "{:?}", survey.warnings);
+    assert_eq!(survey.slots.iter().flatten().map(|slot| slot.sticky).collect::<Vec<_>>(), [false, true]);
     house.opened(house.declaration(&house.base)).await;
     let overlay = house.rules().await.remove(0);
     let config = overlay.actions()[0].forward_config().unwrap().target_group_stickiness_config().unwrap();

@@ -39,7 +39,7 @@ impl World {
         let slots = declaration.slots.iter().map(|slot| {
             let targets =
                 self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
-            Some(SlotSurvey { targets, load_balancers: vec![None] })
+            Some(SlotSurvey { targets, load_balancers: vec![None], sticky: self.sticky })
         });
         let blue = blue.and_then(|name| {
             let group = self.groups.get(&name)?;
@@ -53,6 +53,8 @@ impl World {
                 protected: group.protected,
                 image: Some("ami-0aa1".to_owned()),
                 scaling: if self.blue_scales { serde_json::json!({}) } else { serde_json::Value::Null },
+                template: None,
+                subnets: Vec::new(),
             })
         });
         Survey {
@@ -60,6 +62,7 @@ impl World {
             slots: slots.collect(),
             blue,
             green_name_taken: false,
+            namings: self.namings.clone(),
             faults: Vec::new(),
             warnings: Vec::new(),
         }
