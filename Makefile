@@ -1,16 +1,20 @@
 # Thin: each line runs a script or cargo. CARGO_TARGET_DIR is honoured everywhere.
 
-.PHONY: help setup demo test soak check
+.PHONY: help setup demo drift test soak check
 
 help:   ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
 
-setup:  ## what demo and test need beyond cargo: Postgres, Python venv
+setup:  ## what demo, drift and test need beyond cargo: Postgres, Python venv
 	@scripts/setup
 
 demo:   ## two releases and a rollback under traffic, under two minutes; KEEP=1 leaves it running
 	@scripts/setup --no-python
 	@scripts/demo
+
+drift:  ## rules edited by hand with the AWS command line while a release runs: held, restored, adopted; under two minutes
+	@scripts/setup
+	@scripts/drift-demo
 
 test:   ## format, lints, docs, all tests, .sqlx and OpenAPI up to date
 	@scripts/setup

@@ -7,7 +7,7 @@
 //! health   health checks                                                          (writes target states)
 //! control  /_sim/: faults, the log of calls, sick servers, a ready-made stage
 //! load     users: a load generator that remembers every answer
-//! demo     the story that `make demo` tells
+//! demo     the stories that `make demo` and `make drift` tell
 //! ```
 //!
 //! The region itself is plain values behind one lock ([`model::Shared`]); everybody works from its snapshots. Each account's

@@ -1,4 +1,4 @@
-//! `cutover-demo`: plays the demo. As `cutover-demo server …` it is the server that the demo's images run.
+//! `cutover-demo`: plays a story. As `cutover-demo server …` it is the server that the demo's images run.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -9,7 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use cutover_sim::{
-    demo::story::{self, Settings},
+    demo::story::{self, Settings, Story},
     servers::responder::{BACKLOG, Identity, serve},
 };
 use tokio::{
@@ -31,12 +31,18 @@ struct Flags {
 
 #[derive(Debug, Args)]
 struct DemoFlags {
+    /// What is told.
+    #[arg(long, value_enum, default_value_t)]
+    story: Story,
     /// An empty folder for the service's state and log; Postgres' user must be able to pass through it.
     #[arg(long, required = true)]
     folder: Option<PathBuf>,
     /// The `cutover` binary; by default the one beside this program.
     #[arg(long)]
     cutover: Option<PathBuf>,
+    /// The AWS command line, which only the story of drift uses; scripts/setup installs it.
+    #[arg(long, env = "CUTOVER_AWS", default_value = ".venv/bin/aws")]
+    aws: PathBuf,
     /// Where the picture is drawn.
     #[arg(long, default_value = "demo.svg")]
     picture: PathBuf,
@@ -84,6 +90,8 @@ async fn main() -> ExitCode {
 async fn demo(flags: DemoFlags) -> Result<bool, String> {
     let server = std::env::current_exe().map_err(|error| format!("looking for this program's own path: {error}"))?;
     let settings = Settings {
+        story: flags.story,
+        aws: flags.aws,
         cutover: flags.cutover.unwrap_or_else(|| server.with_file_name("cutover")),
         server,
         folder: flags.folder.unwrap_or_default(),

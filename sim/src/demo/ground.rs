@@ -128,9 +128,15 @@ impl Ground {
         self.sim.shared().now().groups.keys().cloned().collect()
     }
 
-    /// The service as Cutover is told of it: JSON, laid out to be read.
+    /// How many rules there are beside the bases.
     #[must_use]
-    pub fn declaration(&self) -> String {
+    pub fn extra_rules(&self) -> usize {
+        self.sim.shared().now().rules.len().saturating_sub(self.service().routes.len())
+    }
+
+    /// The service as Cutover is told of it, with how a release is to go: JSON, laid out to be read.
+    #[must_use]
+    pub fn declaration(&self, strategy: &str) -> String {
         let service = self.service();
         let list = |names: Vec<&String>| json!(names).to_string().replace("\",\"", "\",\n            \"");
         format!(
@@ -140,10 +146,7 @@ impl Ground {
   "slots":  {slots},
   "blue": {blue},
   "server_group": {{"launch_template": {{"id": "{template}", "version": "1"}}, "subnets": ["subnet-0pocket"], "min": 2, "max": 6}},
-  "strategy": {{
-    "stages": [{{"weight": 5, "bake_time": "5s"}}, {{"weight": 25, "bake_time": "4s"}}, {{"weight": 50, "bake_time": "4s"}}, {{"weight": 100}}],
-    "bake_time": "4s"
-  }}
+  "strategy": {strategy}
 }}"#,
             region = crate::model::Place::default().region,
             routes = list(service.routes.iter().collect()),
@@ -200,7 +203,8 @@ impl Pair {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (old.to_owned(), new.to_owned());
     }
 
-    fn get(&self) -> (String, String) {
+    #[must_use]
+    pub fn get(&self) -> (String, String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

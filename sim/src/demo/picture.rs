@@ -7,7 +7,7 @@ use std::{
 
 use plotters::prelude::*;
 
-use super::timeline::Moment;
+use super::timeline::{Act, Moment};
 use crate::load::record::Record;
 
 const SIZE: (u32, u32) = (1000, 420);
@@ -18,15 +18,6 @@ const BINS_MAX: u32 = 2000;
 const COLOURS: [RGBColor; 2] = [RGBColor(46, 160, 67), RGBColor(191, 135, 0)];
 const ASKED: RGBColor = RGBColor(31, 35, 40);
 const MARK: RGBColor = RGBColor(207, 34, 46);
-
-/// One deployment in the picture.
-#[derive(Debug, Clone)]
-pub struct Act {
-    /// The new version.
-    pub version: String,
-    pub from: Instant,
-    pub to: Instant,
-}
 
 /// A moment worth a line and a word.
 #[derive(Debug, Clone)]
@@ -103,7 +94,7 @@ pub fn stages(moments: &[Moment], acts: &[Act]) -> Vec<Mark> {
         let mut last = 0;
         for moment in moments.iter().filter(|moment| (act.from..act.to).contains(&moment.at)) {
             let Some(shares) = &moment.shares else { continue };
-            let permille = shares.get(&act.version).copied().unwrap_or_default();
+            let permille = shares.get(act.version).copied().unwrap_or_default();
             if permille > 0 && permille != last {
                 marks.push(Mark { at: moment.at, text: format!("{} %", f64::from(permille) / 10.0) });
             }
@@ -118,7 +109,7 @@ fn seen(record: &Record, act: &Act) -> Vec<(Instant, f64)> {
     (0..BINS_MAX)
         .map(|bin| act.from + BIN * bin)
         .take_while(|from| *from < act.to)
-        .filter_map(|from| Some((from + BIN / 2, record.share(&act.version, from, from + BIN).percent()?)))
+        .filter_map(|from| Some((from + BIN / 2, record.share(act.version, from, from + BIN).percent()?)))
         .collect()
 }
 
@@ -127,7 +118,7 @@ fn steps(moments: &[Moment], act: &Act) -> Vec<(Instant, f64)> {
     let mut points = vec![(act.from, 0.0)];
     for moment in moments {
         let Some(shares) = &moment.shares else { continue };
-        let percent = f64::from(shares.get(&act.version).copied().unwrap_or_default()) / 10.0;
+        let percent = f64::from(shares.get(act.version).copied().unwrap_or_default()) / 10.0;
         let at = moment.at.clamp(act.from, act.to);
         let before = points.last().map_or(0.0, |(_, percent)| *percent);
         points.extend([(at, before), (at, percent)]);
@@ -153,7 +144,7 @@ mod tests {
             record.answered(Kind { session: false, fresh: false }, at(ms), at(ms), answer);
         }
         let moments = [Moment { at: at(2000), shares: Some([("v2".to_owned(), 250)].into()) }];
-        let act = Act { version: "v2".to_owned(), from: start, to: at(4000) };
+        let act = Act { version: "v2", from: start, to: at(4000), promised: &[] };
         let percent: Vec<f64> = seen(&record, &act).into_iter().map(|(_, percent)| percent.round()).collect();
         assert_eq!(percent, [0.0, 0.0, 0.0, 0.0, 25.0, 25.0, 25.0, 25.0]);
         assert_eq!(steps(&moments, &act), [(start, 0.0), (at(2000), 0.0), (at(2000), 25.0), (at(4000), 25.0)]);

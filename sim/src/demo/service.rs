@@ -22,6 +22,14 @@ const SIGTERM: i32 = 15;
 /// Of a log, what is shown when the service fails.
 const LOG_LINES_SHOWN: usize = 15;
 
+/// Credentials as good as any other there. Whatever profile this machine's user has is none of the demo's business.
+pub const CREDENTIALS: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "pocket"),
+    ("AWS_SECRET_ACCESS_KEY", "pocket"),
+    ("AWS_CONFIG_FILE", "/dev/null"),
+    ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+];
+
 /// The service's clocks, at the pace of a region whose own run at a tenth: everything else is as it comes.
 const CONFIG: &str = r#"# Written by `make demo`. AWS's clocks run ten times as fast in the pocket region, so Cutover's do too.
 [engine]
@@ -87,12 +95,8 @@ impl Service {
                 // service ends at once and leaves its Postgres behind.
                 .process_group(0)
                 .env("AWS_ENDPOINT_URL", setup.aws)
-                .env("AWS_ACCESS_KEY_ID", "pocket")
-                .env("AWS_SECRET_ACCESS_KEY", "pocket")
+                .envs(CREDENTIALS)
                 .env("AWS_REGION", crate::model::Place::default().region)
-                // Whatever profile this machine's user has is none of the demo's business.
-                .env("AWS_CONFIG_FILE", "/dev/null")
-                .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
                 .env_remove("AWS_PROFILE")
                 .env("CUTOVER_BOOTSTRAP_TOKEN", setup.token)
                 .stdin(Stdio::null())

@@ -48,6 +48,17 @@ pub struct Window {
     pub shares: Shares,
 }
 
+/// One deployment.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// The new version.
+    pub version: &'static str,
+    pub from: Instant,
+    pub to: Instant,
+    /// The shares, in permille, that users must have seen it at for long enough to tell.
+    pub promised: &'static [u32],
+}
+
 /// The moments so far.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline(Arc<Mutex<Vec<Moment>>>);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timeline::Window;
+use super::timeline::{Act, Window};
 use crate::load::record::Record;
 
 /// How far from the weight the users' share may be, in standard deviations of independent draws.
@@ -31,9 +31,31 @@ impl Line {
     }
 }
 
-/// Requests sent and lost.
+/// What the telling of a story leaves to be judged.
+#[derive(Debug)]
+pub struct Told {
+    /// The deployments, in their order; the last one is rolled back.
+    pub acts: Vec<Act>,
+    pub back: Rollback,
+    /// What the story saw for itself.
+    pub lines: Vec<Line>,
+}
+
+/// What the users saw of it.
 #[must_use]
-pub fn requests(record: &Record) -> Vec<Line> {
+pub fn seen(record: &Record, told: &Told, windows: &[Window]) -> Vec<Line> {
+    let mut lines = requests(record);
+    for act in &told.acts {
+        let within = |window: &&Window| window.from < act.to && window.to > act.from;
+        let windows: Vec<_> = windows.iter().filter(within).cloned().collect();
+        lines.extend(shares(record, act.version, &windows, act.promised));
+    }
+    lines.extend(told.acts.last().into_iter().flat_map(|act| rollback(record, act.version, told.back)));
+    lines
+}
+
+/// Requests sent and lost.
+fn requests(record: &Record) -> Vec<Line> {
     let totals = record.totals();
     let fresh = format!("{} on kept connections, {} on fresh ones", totals.sent - totals.fresh, totals.fresh);
     let mut lines = vec![
@@ -51,8 +73,7 @@ pub fn requests(record: &Record) -> Vec<Line> {
 
 /// The share of `version` in each window that had enough answers to tell, and which of the weights `promised` (in permille)
 /// no such window had.
-#[must_use]
-pub fn shares(record: &Record, version: &str, windows: &[Window], promised: &[u32]) -> Vec<Line> {
+fn shares(record: &Record, version: &str, windows: &[Window], promised: &[u32]) -> Vec<Line> {
     let mut missing = promised.to_vec();
     let lines = windows.iter().filter_map(|window| {
         let permille = window.shares.get(version).copied().unwrap_or_default();
@@ -79,12 +100,11 @@ pub fn shares(record: &Record, version: &str, windows: &[Window], promised: &[u3
 /// What the rollback of `version` looked like from outside.
 #[derive(Debug, Clone, Copy)]
 pub struct Rollback {
-    /// Just before the request was sent.
+    /// Who or what it was asked by, and when.
+    pub by: &'static str,
     pub asked: Instant,
-    /// When its answer was there.
-    pub answered: Instant,
-    /// From the request's arrival to the load balancer's last acceptance, by the service's own account.
-    pub accepted_after: Option<Duration>,
+    /// When the load balancer had accepted the last change of it.
+    pub accepted: Instant,
     /// The longest that a rule change takes to reach every node of this region.
     pub propagation: Duration,
 }
@@ -92,37 +112,36 @@ pub struct Rollback {
 /// How soon a rollback has to be accepted.
 const ACCEPTED_WITHIN: Duration = Duration::from_millis(50);
 
-/// The two times of a rollback, and what came after them.
+/// How soon a rollback was accepted: from the request's arrival to the load balancer's last acceptance, by the service's own
+/// account.
 #[must_use]
-pub fn rollback(record: &Record, version: &str, rollback: Rollback) -> Vec<Line> {
-    let Some(accepted_after) = rollback.accepted_after else {
-        return vec![Line::new(false, "the rollback has no accepted_at: the load balancer never took it".to_owned())];
+pub fn accepted(after: Option<Duration>) -> Line {
+    let Some(after) = after else {
+        return Line::new(false, "the rollback has no accepted_at: the load balancer never took it".to_owned());
     };
-    let mut lines = vec![Line::new(
-        accepted_after <= ACCEPTED_WITHIN,
-        format!(
-            "rollback accepted by the load balancer: {:.0} ms after the request (at most {})",
-            accepted_after.as_secs_f64() * 1000.0,
-            ACCEPTED_WITHIN.as_millis()
-        ),
-    )];
+    let (ms, bound) = (after.as_secs_f64() * 1000.0, ACCEPTED_WITHIN.as_millis());
+    let text = format!("rollback accepted by the load balancer: {ms:.0} ms after the request (at most {bound})");
+    Line::new(after <= ACCEPTED_WITHIN, text)
+}
+
+/// When the last answer of the version that went came, and what came after it.
+fn rollback(record: &Record, version: &str, rollback: Rollback) -> Vec<Line> {
     let last = record.last_answer(version).map(|last| last.saturating_duration_since(rollback.asked));
-    match last {
-        Some(last) => lines.push(Line::new(
-            true,
-            format!("last answer by {version}: {:.2} s after the request, as the users saw it", last.as_secs_f64()),
-        )),
-        None => lines.push(Line::new(false, format!("{version} never answered: there was nothing to roll back"))),
-    }
+    let last = match last {
+        Some(last) => {
+            let (last, by) = (last.as_secs_f64(), rollback.by);
+            Line::new(true, format!("last answer by {version}: {last:.2} s after {by}, as the users saw it"))
+        }
+        None => Line::new(false, format!("{version} never answered: there was nothing to roll back")),
+    };
     // The nodes may differ for as long as a change takes to reach them all. After that, not one.
-    let settled = rollback.answered + rollback.propagation;
+    let settled = rollback.accepted + rollback.propagation;
     let late = record.answers_to_requests_sent_after(version, settled);
     let bound = rollback.propagation.as_secs_f64();
-    lines.push(Line::new(
-        late == 0,
-        format!("requests answered by {version} after that (nodes obey within {bound:.1} s): {late}"),
-    ));
-    lines
+    vec![
+        last,
+        Line::new(late == 0, format!("requests answered by {version} after that (nodes obey within {bound:.1} s): {late}")),
+    ]
 }
 
 #[cfg(test)]
@@ -178,17 +197,18 @@ mod tests {
     fn a_green_answer_long_after_the_rollback_fails_the_demo() {
         let story = Story::new();
         story.answers(0..1000, |ms| if ms < 600 { "v2" } else { "v1" });
-        let asked = Rollback {
-            asked: story.at(500),
-            answered: story.at(520),
-            accepted_after: Some(Duration::from_millis(10)),
-            propagation: Duration::from_millis(200),
-        };
-        assert_eq!(held(&rollback(&story.record, "v2", asked)), [true, true, true]);
+        let propagation = Duration::from_millis(200);
+        let back = Rollback { by: "the request", asked: story.at(500), accepted: story.at(520), propagation };
+        assert_eq!(held(&rollback(&story.record, "v2", back)), [true, true]);
         story.answers(900..901, |_| "v2");
-        assert_eq!(held(&rollback(&story.record, "v2", asked)), [true, true, false]);
-        let never = Rollback { accepted_after: None, ..asked };
-        assert_eq!(held(&rollback(&story.record, "v2", never)), [false]);
+        assert_eq!(held(&rollback(&story.record, "v2", back)), [true, false]);
+        assert_eq!(held(&rollback(&story.record, "v3", back)), [false, true]);
+    }
+
+    #[test]
+    fn a_rollback_that_was_accepted_late_or_never_fails_the_demo() {
+        let after = [Some(Duration::from_millis(50)), Some(Duration::from_millis(51)), None];
+        assert_eq!(held(&after.map(accepted)), [true, false, false]);
     }
 
     #[test]
