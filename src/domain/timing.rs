@@ -61,6 +61,13 @@ impl Timing {
         (self.quiet_period / 2).saturating_add(self.clock_lead)
     }
 
+    /// For how long after it was last read a record may be acted on without the database: what is signed last is dead before a
+    /// quiet period that began right after that read is over. A tenth less, for clocks that differ and for the call itself.
+    #[must_use]
+    pub fn serves(&self) -> Duration {
+        (self.quiet_period / 2).saturating_sub(self.clock_lead).mul_f64(0.9)
+    }
+
     /// From when on all that was signed by `signed_by` has landed or is dead, *and* every look shows it: what lands last is
     /// not in a read that is stale.
     #[must_use]

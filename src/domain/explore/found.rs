@@ -6,7 +6,7 @@ use super::{
     mutants::Mutant,
     report,
     size::Size,
-    worlds::{BARE, BY_HAND, CALM, EDITED, LANE, NEXT, NEXT_LANE, REPLICAS, STALE, STALLED},
+    worlds::{BARE, BY_HAND, CALM, EDITED, LANE, NEXT, NEXT_LANE, OFFLINE, REPLICAS, STALE, STALLED},
 };
 
 /// Walks a world with one rule taken out, to the violation that must be there.
@@ -59,6 +59,16 @@ fn a_lane_that_trusts_its_copy_leaves_a_green_base_bare() {
 #[test]
 fn a_lane_that_never_shields_leaves_a_green_base_bare() {
     must_find(Mutant::LaneNeverShields, &CALM, UNDONE);
+}
+
+#[test]
+fn overlays_that_go_before_the_shields_leave_a_green_base_bare() {
+    must_find(Mutant::OverlaysBeforeShields, &OFFLINE, JUMPED);
+}
+
+#[test]
+fn a_bundle_that_serves_for_ever_is_undone() {
+    must_find(Mutant::BundleNeverOld, &OFFLINE, JUMPED);
 }
 
 #[test]

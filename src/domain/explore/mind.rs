@@ -18,7 +18,8 @@ use crate::domain::{
     decide::{Decision, decide},
     deployment::{Deployment, Live},
     ids::{GroupName, RuleRef, SlotRef},
-    invariants, lane,
+    invariants,
+    lane::{self, Unrecorded},
     phase::Phase,
     sample,
     timing::Timing,
@@ -247,6 +248,17 @@ impl Mind {
     /// What must be accepted before the lane answers.
     pub fn lane_after(&self, committed: RecId) -> Vec<Action> {
         lane::after_commit(self.rec(committed))
+    }
+
+    /// What the lane may send without a database, by a record that was read `age` units ago.
+    pub fn without_record(&self, bundle: RecId, age: u8) -> Unrecorded {
+        let age = if self.mutant == Some(Mutant::BundleNeverOld) { 0 } else { age };
+        lane::without_record(self.rec(bundle), UNIT * u32::from(age), &self.timing, now())
+    }
+
+    /// The same after a look.
+    pub fn after_look(&self, bundle: RecId, sight: Sight) -> Unrecorded {
+        lane::after_look(self.rec(bundle), &observation(self.rec(bundle), &sight), &self.timing)
     }
 
     /// Whether a look shows the world not to be as recorded.

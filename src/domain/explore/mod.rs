@@ -2,7 +2,7 @@
 //! `command::give` and `lane`; only the world is modelled. Nothing is sampled and no walk is cut short.
 //!
 //! `world` is what a call does, `sight` what a look shows, `mind` the production functions behind small numbers (`canon`:
-//! records that decide alike are one), `steps` and `lane_steps` all that can happen next, `check` what must hold, `walk` the
+//! records that decide alike are one), `steps`, `lane_steps` and `offline_steps` all that can happen next, `check` what must hold, `walk` the
 //! search, `story` a trace in words, `worlds` what is walked, and `found` what is found when a rule is taken out (`mutants`).
 //! docs/proof.md says what is modelled and what was counted.
 
@@ -14,6 +14,7 @@ mod lane_steps;
 mod map;
 mod mind;
 mod mutants;
+mod offline_steps;
 mod sight;
 mod size;
 mod state;
@@ -54,6 +55,7 @@ const PLAIN: Size = Size {
     sickness: false,
     lags: false,
     lane: false,
+    offline: 0,
     commands: &[],
     hand: 0,
     edits: 0,

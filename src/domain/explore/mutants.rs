@@ -33,6 +33,10 @@ pub enum Mutant {
     LaneNeverShields,
     /// A lane goes on for as long as it likes.
     LaneNeverGivesUp,
+    /// Without a database the overlays go first, and the shields after them.
+    OverlaysBeforeShields,
+    /// Without a database what a replica remembers serves for ever.
+    BundleNeverOld,
     /// A shield that somebody raised is no order.
     ShieldIsNoOrder,
     /// A shield goes as soon as the base is seen on blue.

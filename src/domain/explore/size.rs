@@ -34,8 +34,10 @@ pub struct Size {
     /// Nodes of the load balancer may lag behind.
     pub lags: bool,
     pub lane: bool,
+    /// How often a replica with a lane loses the database: it goes by what it remembers from then on.
+    pub offline: u8,
     pub commands: &'static [Command],
-    /// Acts of a person at the console, or of a lane without a database.
+    /// Acts of a person at the provider's command line, who deletes overlays or raises shields.
     pub hand: u8,
     /// Edits of rules by a person at the console.
     pub edits: u8,
@@ -69,6 +71,11 @@ pub enum Step {
     LaneCommits(bool),
     LaneAnswers,
     LaneGivesUp,
+    DatabaseLost,
+    /// How it knows that it may send.
+    OfflineStarts(&'static str),
+    OfflineCalls(u8),
+    OfflineGivesUp,
     ShieldsByHand,
     OverlaysDeletedByHand,
     EditedByHand(&'static str),

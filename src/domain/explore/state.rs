@@ -74,6 +74,17 @@ impl Lane {
     }
 }
 
+/// Where the lane of a replica is that has lost the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Offline {
+    /// It has the database.
+    Not,
+    /// It has not: the record as it was last read, and how many units ago.
+    Since { bundle: RecId, age: u8 },
+    /// Sends `act`; once it is accepted, `answers` says whether that is the answer. Nothing is signed more than `left` units later.
+    Sending { act: ActId, then: Option<ActId>, of: u8, answers: bool, left: u8 },
+}
+
 /// A call that was signed and sent and may still land.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight {
@@ -96,6 +107,7 @@ pub struct State {
     pub lane: Lane,
     /// The deployment that the lane was asked to take back.
     pub lane_of: u8,
+    pub offline: Offline,
     pub flights: [Option<Flight>; 2],
     /// A rollback of this deployment was acknowledged.
     pub acked: bool,
@@ -103,6 +115,7 @@ pub struct State {
     pub quiet: u8,
     /// Calls that may still be lost or late, and acts of a person at the console that are left.
     pub late_left: u8,
+    pub offline_left: u8,
     pub hand_left: u8,
     /// Edits of rules that are left to a person at the console.
     pub edits_left: u8,

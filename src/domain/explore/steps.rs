@@ -31,6 +31,9 @@ impl Steps<'_> {
         if self.size.lane {
             self.lane(s);
         }
+        if self.size.offline > 0 {
+            self.offline(s);
+        }
         self.operator(s);
         self.hand(s);
         self.edits(s);
@@ -140,8 +143,8 @@ impl Steps<'_> {
         self.out.retain(|(step, _)| *step == Step::Clock);
     }
 
-    /// Every look that is possible now, with what is decided on it.
-    fn looks(&mut self, s: &State, i: usize, rec: RecId, fresh: bool) {
+    /// Every look that is possible now.
+    pub fn sights(&self, s: &State) -> Vec<(&'static str, Sight)> {
         let mut sights = vec![("as it is", Sight::of(s.scene, 0))];
         if let Some(stale) = s.stale.map(|(scene, _)| scene) {
             let mixed = |routes, groups| Scene { routes, groups };
@@ -154,8 +157,13 @@ impl Steps<'_> {
             sights.push(("without blue", Sight::of(s.scene, BLUE)));
             sights.push(("without green", Sight::of(s.scene, GREEN)));
         }
-        let mut seen: Vec<Sight> = Vec::with_capacity(sights.len());
-        for (name, sight) in sights {
+        sights
+    }
+
+    /// Every look of a replica, with what is decided on it.
+    fn looks(&mut self, s: &State, i: usize, rec: RecId, fresh: bool) {
+        let mut seen: Vec<Sight> = Vec::new();
+        for (name, sight) in self.sights(s) {
             if seen.contains(&sight) {
                 continue;
             }
@@ -259,13 +267,13 @@ impl Steps<'_> {
         }
     }
 
-    /// A person with the provider's own command line, or a lane without a database.
+    /// A person with the provider's own command line.
     fn hand(&mut self, s: &State) {
         let facts = self.mind.facts(s.rec);
         if s.hand_left == 0 || !facts.phase.may_go_back() || !facts.planned {
             return;
         }
-        // Without a database nothing is sent in the second half of a quiet period.
+        // Nobody is told to raise one in the second half of a quiet period.
         let in_time = facts.quiet_age.is_none_or(|age| age < u32::from(HALF_QUIET));
         let (number, blue_slot) = (facts.number, facts.blue_slot);
         let recorded = !self.mind.rec(s.rec).overlays.is_empty();
@@ -377,6 +385,7 @@ impl Steps<'_> {
         if self.mind.mutant != Some(Mutant::LaneNeverGivesUp) {
             next.lane = s.lane.older();
         }
+        next.offline = self.offline_older(s.offline);
         if next.lane == Lane::Idle {
             next.lane_of = 0;
         }

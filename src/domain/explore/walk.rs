@@ -13,7 +13,7 @@ use super::{
     mutants::Mutant,
     sight::Sight,
     size::{Size, Step},
-    state::{Lane, Replica, State},
+    state::{Lane, Offline, Replica, State},
     steps::Steps,
     story,
     world::{ELSEWHERE, Group, SIZE, Scene, all_to},
@@ -86,10 +86,12 @@ fn beginning(size: &Size, rec: u32) -> State {
         replicas: [Replica::Idle; 2],
         lane: Lane::Idle,
         lane_of: 0,
+        offline: Offline::Not,
         flights: [None; 2],
         acked: false,
         quiet: HALF_QUIET,
         late_left: size.late,
+        offline_left: size.offline,
         hand_left: size.hand,
         edits_left: size.edits,
     }
@@ -97,7 +99,7 @@ fn beginning(size: &Size, rec: u32) -> State {
 
 /// The same state with every fault over: nothing under way, no stall, servers healthy.
 fn calmed(mut s: State) -> State {
-    (s.stale, s.flights, s.lane, s.holder) = (None, [None; 2], Lane::Idle, None);
+    (s.stale, s.flights, s.lane, s.offline, s.holder) = (None, [None; 2], Lane::Idle, Offline::Not, None);
     (s.replicas, s.lane_of) = ([Replica::Idle; 2], 0);
     for route in &mut s.scene.routes {
         route.lag = None;

@@ -56,6 +56,35 @@ pub const NEXT: Size = Size {
 };
 pub const NEXT_LANE: Size = Size { name: "two deployments, the lane", next: true, lane: true, crashes: false, ..PLAIN };
 
+pub const OFFLINE: Size =
+    Size { name: "a lane without a database, one late call", stages: &[100], offline: 1, late: 1, commands: ROLLBACK, ..PLAIN };
+pub const OFFLINE_STALE: Size = Size {
+    name: "a lane without a database, two routes, stale reads",
+    routes: 2,
+    stale: 1,
+    spread: 1,
+    late: 0,
+    crashes: false,
+    ..OFFLINE
+};
+pub const OFFLINE_NEXT: Size =
+    Size { name: "two deployments, a lane without a database", next: true, crashes: false, late: 0, ..OFFLINE };
+
+#[test]
+fn a_lane_without_a_database_and_one_late_call() {
+    must_hold(&OFFLINE);
+}
+
+#[test]
+fn a_lane_without_a_database_two_routes_and_stale_reads() {
+    must_hold(&OFFLINE_STALE);
+}
+
+#[test]
+fn two_deployments_and_a_lane_without_a_database() {
+    must_hold(&OFFLINE_NEXT);
+}
+
 #[test]
 fn two_deployments_and_the_lane() {
     must_hold(&NEXT_LANE);
@@ -141,6 +170,19 @@ fn two_deployments_in_a_row() {
 #[ignore = "minutes: make soak"]
 fn soak_the_lane_and_stale_reads() {
     must_hold(&Size { name: "the lane, stale reads, one late call", stale: 1, spread: 1, ..LANE });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_a_lane_without_a_database_two_replicas_and_a_late_call() {
+    let size = Size { name: "a lane without a database, two replicas, one late call", replicas: 2, ..OFFLINE };
+    must_hold(&Size { stages: &[50, 100], ..size });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_two_deployments_a_lane_without_a_database_and_a_late_call() {
+    must_hold(&Size { name: "two deployments, a lane without a database, one late call", late: 1, ..OFFLINE_NEXT });
 }
 
 #[test]

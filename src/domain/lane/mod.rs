@@ -2,9 +2,14 @@
 //! go back. Pure; `engine` sends it.
 //!
 //! The lane needs no lease, no look and no tick, so it may only do what is right whatever it has not seen: delete recorded
-//! overlays where the base is still on blue, and where that is not sure raise shields first.
+//! overlays where the base is still on blue, and where that is not sure raise shields first. `unrecorded` says what is left of it
+//! while the intent cannot be raised.
+
+mod unrecorded;
 
 use std::time::Duration;
+
+pub use unrecorded::{Orders, Unrecorded, after_look, without_record};
 
 use super::{action::Action, deployment::Deployment, drift, phase::Phase, timing::Timing};
 
