@@ -32,7 +32,7 @@ pub mod preflight;
 pub mod preview;
 pub mod retry;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod spec;
 pub mod survey;
 pub mod time;

@@ -8,6 +8,7 @@ pub mod app;
 pub mod bundles;
 pub mod driver;
 pub mod lane;
+pub mod local;
 pub mod ports;
 mod preflight;
 pub mod replicas;

@@ -13,6 +13,7 @@ mod holds;
 mod insert;
 mod lane;
 mod lease;
+pub mod local;
 mod orphans;
 mod replicas;
 mod rows;
