@@ -18,14 +18,19 @@ pub(super) enum NoToken {
     Store(#[from] StoreError),
 }
 
+/// The token that the environment gives, if it is one.
+pub(super) fn given(token: Option<String>) -> Result<Option<String>, NoToken> {
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) if !auth::well_formed(&token) => Err(NoToken::Malformed),
+        token => Ok(token),
+    }
+}
+
 /// Lets the bootstrap token in: the given one replaces an older one, a made one is made only if there never was one.
-pub(super) async fn admit(store: &PgStore, given: Option<String>) -> Result<(), NoToken> {
+pub(super) async fn admit(store: &PgStore, given: Option<&str>) -> Result<(), NoToken> {
     let owner = TokenOwner { name: OWNER.to_owned(), admin: true };
-    if let Some(token) = given.filter(|token| !token.is_empty()) {
-        if !auth::well_formed(&token) {
-            return Err(NoToken::Malformed);
-        }
-        return Ok(store.put_token(&owner, auth::digest(&token)).await?);
+    if let Some(token) = given {
+        return Ok(store.put_token(&owner, auth::digest(token)).await?);
     }
     let token = auth::generate();
     if store.put_first_token(&owner, auth::digest(&token)).await? {

@@ -1,5 +1,6 @@
 //! The command line: `serve` builds the service; the client commands only speak to it.
 
+mod base;
 mod bootstrap;
 pub mod client;
 pub mod probe;

@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::bootstrap;
+use super::base::Base;
 use crate::{
     cloud::aws::{AwsCloud, Budget},
     config::Config,
@@ -30,25 +30,30 @@ use crate::{
         app::App,
         bundles::{self, Bundles},
         driver::{self, Pulse},
+        journal::{self, Journal},
+        keeping,
         lane::{self, Lane},
+        local::LocalFiles,
         replicas,
         sweeper::{self, Sweeper},
         tick::Worker,
+        tokens::{self, Tokens},
     },
     http,
     store::{
         PgLane, PgStore,
-        embedded::{Embedded, EmbeddedSettings},
+        local::{Found, Local},
         state_dir::StateDir,
     },
 };
 
 /// The whole stop takes at most 10 s: this much for requests and ticks under way, the rest for the database.
 const STOP_WORK_WITHIN: Duration = Duration::from_secs(8);
-const STOP_DATABASE_WITHIN: Duration = Duration::from_millis(1500);
+/// How long the first look at what runs may hold up the start.
+const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// What ends the service before it was told to.
-type Failed = Box<dyn Error + Send + Sync>;
+pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -64,14 +69,23 @@ pub(super) async fn serve(config: Config) -> Result<(), Failed> {
     let listeners = Listeners { api: listen(config.listen)?, metrics: config.metrics_listen.map(listen).transpose()? };
     let state = StateDir::open(&state_dir(config.state_dir.clone())?)?;
 
+    let (files, mut kept) = Local::open(&state)?;
+
     // A start can take half a minute (a database that recovers); an order to stop must not wait for it.
     let base = tokio::select! {
-        base = Base::start(&config, &state) => base?,
+        base = Base::start(&config, &state, &mut kept) => base?,
         () = stop.cancelled() => return Ok(()),
     };
-    let worked = work(&config, &base, &state, listeners, stop).await;
+    files.belongs_to(base.installation);
+    let worked = work(&config, &base, &state, Kept { files: Arc::new(files), kept }, listeners, stop).await;
     base.stop().await;
     worked
+}
+
+/// The local files, and what was found in them.
+struct Kept {
+    files: Arc<dyn LocalFiles>,
+    kept: Found,
 }
 
 /// Where it is answered.
@@ -88,113 +102,116 @@ struct CannotListen {
     source: std::io::Error,
 }
 
-/// The records: the store, and the Postgres under it if it is ours.
-struct Base {
-    store: Arc<PgStore>,
-    embedded: Option<Embedded>,
-}
-
-impl Base {
-    async fn start(config: &Config, state: &StateDir) -> Result<Self, Failed> {
-        let (url, embedded) = match &config.database.url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let settings = EmbeddedSettings { binaries: config.database.bin_dir.clone(), ..EmbeddedSettings::default() };
-                let embedded = Embedded::start(state, &settings).await?;
-                (embedded.url(), Some(embedded))
-            }
-        };
-        let store = Arc::new(PgStore::open(&config.database.store(url)).await?);
-        bootstrap::admit(&store, env::var("CUTOVER_BOOTSTRAP_TOKEN").ok()).await?;
-        Ok(Self { store, embedded })
-    }
-
-    async fn stop(self) {
-        let stopping = async {
-            self.store.close().await;
-            if let Some(embedded) = self.embedded {
-                embedded.stop().await?;
-            }
-            Ok::<_, Failed>(())
-        };
-        match tokio::time::timeout(STOP_DATABASE_WITHIN, stopping).await {
-            Ok(Ok(())) => info!("stopped"),
-            Ok(Err(error)) => warn!(error = %told(error.as_ref()), "the embedded Postgres did not stop"),
-            // What is committed is on disk, and the next start finds the server or its data.
-            Err(_) => warn!("the database is still stopping"),
-        }
-    }
-}
-
 /// The engine, the lane and the edge, until `stop`.
 async fn work(
     config: &Config,
     base: &Base,
     state: &StateDir,
+    Kept { files, kept }: Kept,
     listeners: Listeners,
     stop: CancellationToken,
 ) -> Result<(), Failed> {
     let (store, settings) = (&base.store, config.engine);
-    let installation = store.installation().await?.to_string();
+    let installation = base.installation.to_string();
     // Two ways into AWS, each with its own connections: a rollback never waits for one that forward work holds. What AWS
     // grants is the account's, so they share one budget.
     let budget = Arc::new(Budget::new(config.aws.budget));
     let forward = Arc::new(AwsCloud::new(&config.aws, installation.clone(), &budget).await);
     let back = Arc::new(AwsCloud::new(&config.aws, installation.clone(), &budget).await.for_rollbacks());
-    let (bundles, pulse) = (Arc::<Bundles>::default(), Arc::<Pulse>::default());
+    let (bundles, pulse) = (Arc::new(Bundles::kept(kept.bundles)), Arc::<Pulse>::default());
+    let (journal, tokens) = (Arc::new(Journal::new(files.clone(), kept.journal)), Arc::new(Tokens::kept(kept.tokens)));
+    if base.opened.is_cancelled() {
+        // Before anybody asks: else the first rollback would go by what an earlier run kept.
+        let _ = tokio::time::timeout(FIRST_LOOK_WITHIN, bundles.confirm(store.as_ref(), settings.bundles_max)).await;
+    }
     let holder = state.holder().clone();
 
-    let lane = Arc::new(Lane { store: Arc::new(store.lane()), cloud: back, bundles: bundles.clone(), settings });
+    let records = Arc::new(store.lane());
+    let lane = Arc::new(Lane::new(records.clone(), back, bundles.clone(), journal.clone(), settings));
     let app: App<PgStore, PgLane, AwsCloud> = App {
         store: store.clone(),
         cloud: forward.clone(),
         lane: lane.clone(),
         bundles: bundles.clone(),
+        journal: journal.clone(),
+        tokens: tokens.clone(),
         pulse: pulse.clone(),
         settings,
         own: config.own.clone(),
     };
     let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
-    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, settings });
+    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, journal: journal.clone(), settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
-    let url = format!("http://{}", listeners.api.local_addr()?);
-    let mut parts = JoinSet::new();
-    parts.spawn(endless(driver::drive(worker, pulse, stop.clone())));
-    parts.spawn(endless(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone())));
-    parts.spawn(endless(lane::keep_warm(lane, stop.clone())));
+    let mut parts = Parts { parts: JoinSet::new(), opened: base.opened.clone(), stop: stop.clone() };
+    parts.at_once(lane::keep_warm(lane, stop.clone()));
+    parts.at_once(keeping::keep_bundles(bundles.clone(), files.clone(), stop.clone()));
+    parts.with_records(driver::drive(worker, pulse, stop.clone()));
+    parts.with_records(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone()));
+    parts.with_records(tokens::keep_known(tokens, store.clone(), files, stop.clone()));
+    parts.with_records(journal::keep_replayed(journal, records, stop.clone()));
     let share = move |alive| budget.share(alive);
-    parts.spawn(endless(replicas::keep_count(store.clone(), state.holder().clone(), share, stop.clone())));
+    parts.with_records(replicas::keep_count(store.clone(), state.holder().clone(), share, stop.clone()));
     if settings.sweeper.enabled {
-        parts.spawn(endless(sweeper::keep_swept(sweeper, stop.clone())));
+        parts.with_records(sweeper::keep_swept(sweeper, stop.clone()));
     }
     if let Some(embedded) = &base.embedded {
-        parts.spawn(endless(embedded.keep_up(stop.clone())));
+        parts.with_records(embedded.keep_up(stop.clone()));
     }
-    let metrics_url = match listeners.metrics {
-        None => {
-            parts.spawn(answer(listeners.api, http::router(edge), stop.clone()));
-            None
-        }
-        Some(listener) => {
-            let url = format!("http://{}/metrics", listener.local_addr()?);
-            let (api, metrics) = http::apart(edge);
-            parts.spawn(answer(listeners.api, api, stop.clone()));
-            parts.spawn(answer(listener, metrics, stop.clone()));
-            Some(url)
-        }
-    };
+    let url = format!("http://{}", listeners.api.local_addr()?);
+    let metrics_url = parts.answer(listeners, edge)?;
     info!(%url, installation, metrics = metrics_url, replica = %state.holder(), embedded = base.embedded.is_some(), "listening");
-    until_all_stopped(parts, &stop).await
+    let working = until_all_stopped(parts.parts, &stop);
+    let (worked, opened) = tokio::join!(working, async {
+        let opened = base.open_later(stop.clone()).await;
+        // Without its records, and with those of another installation, the service ends.
+        stop.cancel();
+        opened
+    });
+    opened.and(worked)
+}
+
+/// What runs until the order to stop.
+struct Parts {
+    parts: JoinSet<Result<(), Failed>>,
+    opened: CancellationToken,
+    stop: CancellationToken,
+}
+
+impl Parts {
+    fn at_once(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        self.parts.spawn(async {
+            part.await;
+            Ok(())
+        });
+    }
+
+    /// What has nothing to do before the records are there.
+    fn with_records(&mut self, part: impl Future<Output = ()> + Send + 'static) {
+        let (opened, stop) = (self.opened.clone(), self.stop.clone());
+        self.at_once(async move {
+            if stop.run_until_cancelled(opened.cancelled()).await.is_some() {
+                part.await;
+            }
+        });
+    }
+
+    /// Answers the API, and the metrics beside it or on a listener of their own, whose address it returns.
+    fn answer(&mut self, listeners: Listeners, edge: http::Edge) -> Result<Option<String>, Failed> {
+        let Some(listener) = listeners.metrics else {
+            self.parts.spawn(answer(listeners.api, http::router(edge), self.stop.clone()));
+            return Ok(None);
+        };
+        let url = format!("http://{}/metrics", listener.local_addr()?);
+        let (api, metrics) = http::apart(edge);
+        self.parts.spawn(answer(listeners.api, api, self.stop.clone()));
+        self.parts.spawn(answer(listener, metrics, self.stop.clone()));
+        Ok(Some(url))
+    }
 }
 
 async fn answer(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), Failed> {
     http::serve(listener, router, stop).await.map_err(|error| format!("the API cannot be served: {error}").into())
-}
-
-async fn endless(work: impl Future<Output = ()>) -> Result<(), Failed> {
-    work.await;
-    Ok(())
 }
 
 /// Waits for the order to stop, then for the parts. One that ends before the order stops the others: half a service is worse

@@ -252,6 +252,8 @@ fn engine(from: &mut Reader) -> EngineSettings {
         confirm_every: from.duration("engine.confirm_every", ms(50)..=secs(5)),
         bundles_max: from.number("engine.bundles_max", 1..=100_000),
         rollback_tries_for: from.duration("engine.rollback_tries_for", ms(100)..=secs(9)).min(late),
+        record_patience: from.duration("offline.record_patience", ms(10)..=secs(5)),
+        tokens_kept_for: from.duration("offline.tokens_kept_for", secs(0)..=DAY * 30),
         survey_timeout: from.duration("engine.survey_timeout", ms(100)..=secs(10)),
         rollback_repeats_for: from.duration("engine.rollback_repeats_for", secs(1)..=DAY),
         sweeper: sweeper(from),

@@ -53,8 +53,43 @@ pub enum Trouble {
     /// The version named in `If-Match` is not the present one.
     #[error("the deployment has changed")]
     Precondition,
+    /// The database is away, and this may not be sent without it.
+    #[error("not without the database: {why}")]
+    OutOfReach { why: String, by_hand: Vec<String> },
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A deployment as it is shown.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub read: Versioned,
+    /// When the database was last heard of it, if it is away; then it may be otherwise by now.
+    pub as_of: Option<Timestamp>,
+}
+
+impl From<Versioned> for Shown {
+    fn from(read: Versioned) -> Self {
+        Self { read, as_of: None }
+    }
+}
+
+/// Whether requests may be sent here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    Yes,
+    /// The database is away; what runs can still be rolled back.
+    ToRollBack,
+}
+
+/// How this replica does without the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LaneFigures {
+    pub database_is_away: bool,
+    /// Running deployments that it could roll back by itself.
+    pub bundles: usize,
+    /// Rollbacks that wait for their record.
+    pub journal: usize,
 }
 
 /// A deployment as asked for.
@@ -205,8 +240,10 @@ pub trait Api: Send + Sync + 'static {
     fn plan_declare(&self, target: Target, declaration: Declaration) -> BoxFuture<'_, Result<Steps, Trouble>>;
     /// Every check of what is declared, and the plan of a deployment of `image` (any, when none is given).
     fn doctor(&self, target: Target, image: Option<Image>) -> BoxFuture<'_, Result<Steps, Trouble>>;
-    fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Versioned, Trouble>>;
-    fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Versioned>, Trouble>>;
+    /// Without the database one that runs is shown as this replica remembers it.
+    fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Shown, Trouble>>;
+    /// The same of a service/environment: the one that runs, and no others.
+    fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Shown>, Trouble>>;
     fn events(&self, id: DeploymentId, after: i64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, Trouble>>;
     /// Returns when the record may have changed, or after `at_most`.
     fn changed(&self, at_most: Duration) -> BoxFuture<'_, ()>;
@@ -230,7 +267,12 @@ pub trait Api: Send + Sync + 'static {
     fn orphans(&self, filter: OrphanFilter) -> BoxFuture<'_, Result<Vec<ListedOrphan>, Trouble>>;
 
     fn token_owner(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>>;
-    fn ready(&self) -> BoxFuture<'_, Result<(), Trouble>>;
+    /// The same on the rollback lane's own connections.
+    fn token_owner_at_once(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>>;
+    /// By what this replica heard at most so long ago; without the database, as long as tokens are kept.
+    fn known_owner(&self, sha256: [u8; 32], at_most: Duration) -> Option<TokenOwner>;
+    fn ready(&self) -> BoxFuture<'_, Result<Ready, Trouble>>;
+    fn lane(&self) -> LaneFigures;
     /// Deployments by status, and the age of the engine's last tick: for the metrics.
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>>;
     /// What the provider was asked: known without the records.

@@ -10,9 +10,13 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{
-    api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
+    api::{
+        Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Steps,
+        Trouble, Wanted,
+    },
     bundles::Bundles,
     driver::Pulse,
+    journal::Journal,
     lane::Lane,
     ports::{
         Cloud, Commanded, Environment, Filter, Inserted, LaneStore, ProviderFigures, Store, StoredEvent, TokenOwner, Versioned,
@@ -21,6 +25,7 @@ use super::{
     settings::EngineSettings,
     steps,
     sweeper::ports::{Listed, OrphanFilter, SweepStore},
+    tokens::Tokens,
 };
 use crate::domain::{
     command::{self, Command, Refusal},
@@ -38,6 +43,8 @@ pub struct App<S, L, C> {
     pub cloud: Arc<C>,
     pub lane: Arc<Lane<L, C>>,
     pub bundles: Arc<Bundles>,
+    pub journal: Arc<Journal>,
+    pub tokens: Arc<Tokens>,
     pub pulse: Arc<Pulse>,
     pub settings: EngineSettings,
     pub own: OwnHosts,
@@ -141,10 +148,6 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         self.planned(self.check_wanted(&wanted, &environment).await?)
     }
 
-    async fn read(&self, id: DeploymentId) -> Result<Versioned, Trouble> {
-        self.store.get(id).await?.ok_or(Trouble::NotFound("deployment"))
-    }
-
     async fn command(
         &self,
         by: Actor,
@@ -188,7 +191,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             RollbackOf::Deployment(id) => id,
             RollbackOf::Target(target) => self.environment_of(&target).await?.running.ok_or(Trouble::NothingToRollBackTo)?,
         };
-        let d = self.read(id).await?.deployment;
+        let d = self.read(id).await?.read.deployment;
         let given = Given { by: String::new(), reason: None, at: Timestamp::now() };
         match command::give(&d, Command::Rollback, given) {
             Ok(_) => Ok(steps::of_rollback(&d, &|plan, action| self.cloud.calls(plan, action))),
@@ -261,12 +264,12 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
         Self::doctor(self, target, image).boxed()
     }
 
-    fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Versioned, Trouble>> {
+    fn deployment(&self, id: DeploymentId) -> BoxFuture<'_, Result<Shown, Trouble>> {
         self.read(id).boxed()
     }
 
-    fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Versioned>, Trouble>> {
-        async move { Ok(self.store.list(&filter).await?) }.boxed()
+    fn deployments(&self, filter: Filter) -> BoxFuture<'_, Result<Vec<Shown>, Trouble>> {
+        async move { self.list(&filter).await }.boxed()
     }
 
     fn events(&self, id: DeploymentId, after: i64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, Trouble>> {
@@ -308,8 +311,20 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
         async move { Ok(self.store.token_owner(sha256).await?) }.boxed()
     }
 
-    fn ready(&self) -> BoxFuture<'_, Result<(), Trouble>> {
-        async move { Ok(self.store.ping().await?) }.boxed()
+    fn token_owner_at_once(&self, sha256: [u8; 32]) -> BoxFuture<'_, Result<Option<TokenOwner>, Trouble>> {
+        async move { Ok(self.lane.store.token_owner(sha256).await?) }.boxed()
+    }
+
+    fn known_owner(&self, sha256: [u8; 32], at_most: Duration) -> Option<TokenOwner> {
+        Self::known_owner(self, &sha256, at_most)
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<Ready, Trouble>> {
+        Self::ready(self).boxed()
+    }
+
+    fn lane(&self) -> LaneFigures {
+        self.lane_figures()
     }
 
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>> {

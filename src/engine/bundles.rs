@@ -1,12 +1,13 @@
 //! Bundles: what this replica remembers of every running deployment, so that a rollback need not ask first.
 //!
 //! A bundle is a copy of the record with the time at which it was last *confirmed* to be the newest in the database. The lane
-//! trusts a copy for one second (`domain::lane`); an older one only tells it whom the rollback is about.
+//! trusts a copy for one second (`domain::lane`); an older one tells it whom the rollback is about, and what to go by when the
+//! database is away. `keeping` puts them on the disk.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-    time::Instant,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
+    age::Confirmed,
+    local::KeptBundle,
     ports::{Store, StoreError},
     settings::EngineSettings,
 };
@@ -22,25 +25,66 @@ use crate::domain::{
     ids::{DeploymentId, Target},
 };
 
+/// An answer that takes longer than this will hardly come: the database is taken to be away.
+const OVERDUE: Duration = Duration::from_secs(1);
+
 /// One remembered deployment.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     pub deployment: Arc<Deployment>,
     pub version: i64,
-    /// When a look that showed this version *began*: never later than the truth.
-    pub confirmed: Instant,
+    /// When a look that showed this version *began*.
+    pub confirmed: Confirmed,
+}
+
+/// How the database answers.
+#[derive(Debug, Default)]
+struct Contact {
+    asked: Option<Instant>,
+    failed: bool,
 }
 
 /// Those of this replica.
 #[derive(Debug, Default)]
 pub struct Bundles {
     by_id: RwLock<HashMap<DeploymentId, Bundle>>,
+    contact: Mutex<Contact>,
 }
 
 impl Bundles {
+    /// What an earlier run kept: nobody has confirmed it yet.
+    #[must_use]
+    pub fn kept(kept: Vec<KeptBundle>) -> Self {
+        let bundle = |kept: KeptBundle| {
+            let confirmed = Confirmed::kept(kept.confirmed_at);
+            (kept.deployment.id, Bundle { deployment: kept.deployment, version: kept.version, confirmed })
+        };
+        let contact = Contact { asked: None, failed: !kept.is_empty() };
+        Self { by_id: RwLock::new(kept.into_iter().map(bundle).collect()), contact: Mutex::new(contact) }
+    }
+
     #[must_use]
     pub fn of(&self, id: DeploymentId) -> Option<Bundle> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Whether the last question to the database failed, or should have been answered long ago.
+    #[must_use]
+    pub fn database_is_away(&self) -> bool {
+        let contact = self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact.failed || contact.asked.is_some_and(|asked| asked.elapsed() > OVERDUE)
+    }
+
+    /// All of them, to be kept on disk.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<KeptBundle> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = |bundle: &Bundle| KeptBundle {
+            confirmed_at: bundle.confirmed.at(),
+            version: bundle.version,
+            deployment: bundle.deployment.clone(),
+        };
+        by_id.values().map(kept).collect()
     }
 
     /// The running deployment of a service/environment.
@@ -59,7 +103,15 @@ impl Bundles {
     /// # Errors
     /// When the database does not answer: the bundles stay as they are and grow old.
     pub async fn confirm<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
-        let began = Instant::now();
+        let contact = || self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact().asked = Some(Instant::now());
+        let outcome = self.ask(store, max).await;
+        *contact() = Contact { asked: None, failed: outcome.is_err() };
+        outcome
+    }
+
+    async fn ask<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
+        let began = Confirmed::now();
         let versions: HashMap<_, _> = store.running_versions(max).await?.into_iter().collect();
         let stale: Vec<_> = {
             let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +127,7 @@ impl Bundles {
                 .collect()
         };
         for (id, _) in stale {
-            let began = Instant::now();
+            let began = Confirmed::now();
             if let Some(read) = store.get(id).await? {
                 let bundle = Bundle { deployment: Arc::new(read.deployment), version: read.version, confirmed: began };
                 let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +157,13 @@ impl Bundles {
         found
     }
 
-    fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }

@@ -313,6 +313,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Who owns the token with this SHA-256.
     fn token_owner(&self, sha256: [u8; 32]) -> impl Future<Output = Result<Option<TokenOwner>, StoreError>> + Send;
+    /// All of them, at most `limit`: what replicas remember for the time when the database is away.
+    fn token_owners(&self, limit: usize) -> impl Future<Output = Result<Vec<([u8; 32], TokenOwner)>, StoreError>> + Send;
 }
 
 /// What the rollback lane needs of the records, on connections of its own.
@@ -325,6 +327,8 @@ pub trait LaneStore: Send + Sync + 'static {
     fn accepted(&self, id: DeploymentId, at: Timestamp) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
     /// What a rollback of a service/environment meets: the one that runs, else the last that ended.
     fn newest(&self, target: &Target) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+    /// Who owns the token with this SHA-256, asked on the lane's own connections.
+    fn token_owner(&self, sha256: [u8; 32]) -> impl Future<Output = Result<Option<TokenOwner>, StoreError>> + Send;
 }
 
 /// Kinds of trouble with the provider, told apart by its error code.
@@ -427,6 +431,9 @@ pub trait Cloud: Send + Sync + 'static {
     /// Keeps connections open for as many calls at once as a rollback of `d` would make. A failure costs nothing but the time
     /// that a later call takes to connect.
     fn warm(&self, d: &Deployment) -> impl Future<Output = ()> + Send;
+    /// The lines by which a person with rights of their own sends all traffic back, were everything else down; none when nothing of
+    /// `d` is at the provider yet.
+    fn by_hand(&self, d: &Deployment) -> Vec<String>;
     /// Makes one change. Calls of several routes go side by side. No call is sent after `deadline`; none is retried.
     fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> impl Future<Output = Result<(), Fault>> + Send;
 }

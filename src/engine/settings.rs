@@ -26,6 +26,10 @@ pub struct EngineSettings {
     pub bundles_max: usize,
     /// How long a request of the rollback lane tries before it answers 202.
     pub rollback_tries_for: Duration,
+    /// How long a rollback waits for the database before it goes on without it.
+    pub record_patience: Duration,
+    /// For how long tokens are known that the database was last asked for: who may roll back while it is away.
+    pub tokens_kept_for: Duration,
     /// How long a request that only looks waits for the cloud.
     pub survey_timeout: Duration,
     /// For this long after it ended, a rolled-back deployment answers a further rollback of its service.
@@ -63,6 +67,8 @@ impl Default for EngineSettings {
             confirm_every: Duration::from_millis(500),
             bundles_max: 2000,
             rollback_tries_for: Duration::from_secs(5),
+            record_patience: Duration::from_millis(250),
+            tokens_kept_for: Duration::from_secs(24 * 3600),
             survey_timeout: Duration::from_secs(5),
             rollback_repeats_for: Duration::from_secs(600),
             sweeper: SweeperSettings::default(),

@@ -12,11 +12,13 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{
-    ports::{Claim, Cloud, Fault, FaultKind, Recency, Settled, Settlement, Store, StoreError},
+    journal::Journal,
+    ports::{Claim, Cloud, Commanded, Fault, FaultKind, Recency, Settled, Settlement, Store, StoreError},
     settings::EngineSettings,
 };
 use crate::domain::{
     action::Action,
+    command::Command,
     decide::{Decision, decide},
     deployment::{Deployment, ProviderTrouble},
     event::{self, Event},
@@ -35,6 +37,7 @@ pub struct Worker<S, C> {
     pub store: Arc<S>,
     pub cloud: Arc<C>,
     pub holder: HolderId,
+    pub journal: Arc<Journal>,
     pub settings: EngineSettings,
 }
 
@@ -61,6 +64,9 @@ impl<S: Store, C: Cloud> Worker<S, C> {
     /// # Errors
     /// When the store could not be reached: the lease then runs out, and the next look starts afresh.
     pub async fn tick(&self, claim: Claim) -> Result<Settled, StoreError> {
+        if self.raises_what_waits(&claim.deployment).await? {
+            return Ok(Settled::Lost);
+        }
         let lease_ends = claim.lease_ends.checked_sub(self.settings.lease_margin).unwrap_or(claim.lease_ends);
         let look_until = lease_ends.min(Instant::now() + self.settings.look_timeout);
         let Found { d, o, well, timing, now } = match self.glance(&claim.deployment, look_until).await {
@@ -91,6 +97,14 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         }
         let settlement = Settlement { claim: &claim, next: &left.next, events: &left.events, due: left.due };
         self.store.settle(&self.holder, settlement).await
+    }
+
+    /// A rollback that this replica took while the database was away goes on record before anything else is done; `true` when that
+    /// changed the record.
+    async fn raises_what_waits(&self, d: &Deployment) -> Result<bool, StoreError> {
+        let Some(entry) = self.journal.of(d.id).filter(|_| d.intent.rollback.is_none()) else { return Ok(false) };
+        let commanded = self.store.command(d.id, Command::Rollback, entry.given, None).await?;
+        Ok(matches!(commanded, Commanded::Done { changed: true, .. }))
     }
 
     /// A look that others share, if the deployment only waits: what it shows, if that is that all is well.

@@ -36,7 +36,7 @@ const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 20..=200;
 /// A known owner is not looked up again for this long.
 const FRESH_FOR: Duration = Duration::from_secs(30);
 /// For this long after the last look a known owner may still go back (or pause) without one, and do anything while the database
-/// cannot be reached.
+/// cannot be reached. What a replica remembers of all tokens is good for as long, and longer where a door says so.
 const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
 /// At most this many owners are remembered.
 const OWNERS_MAX: usize = 1024;
@@ -110,15 +110,24 @@ impl Owners {
     }
 }
 
-/// How much a call hurries.
+/// What a door asks of those who come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    Usual,
-    /// Rollback and pause: a known owner is enough.
-    Urgent,
+pub struct Terms {
+    /// A known owner is enough, and is looked up on the rollback lane's connections.
+    urgent: bool,
+    /// While the database is away, whoever it knew may come in.
+    without_database: bool,
 }
 
-async fn owner(edge: &Edge, headers: &HeaderMap, haste: Haste) -> Result<Actor, Problem> {
+impl Terms {
+    pub const USUAL: Self = Self { urgent: false, without_database: false };
+    /// For what can be shown from memory.
+    pub const READING: Self = Self { urgent: false, without_database: true };
+    pub const PAUSING: Self = Self { urgent: true, without_database: false };
+    pub const GOING_BACK: Self = Self { urgent: true, without_database: true };
+}
+
+async fn owner(edge: &Edge, headers: &HeaderMap, terms: Terms) -> Result<Actor, Problem> {
     let refused = |detail: &str| Problem::new(Kind::Unauthorized, detail);
     let given = headers.get(header::AUTHORIZATION).ok_or_else(|| refused("no Authorization header was sent"))?;
     let token = given
@@ -133,14 +142,18 @@ async fn owner(edge: &Edge, headers: &HeaderMap, haste: Haste) -> Result<Actor, 
     }
     let digest = digest(token);
     let now = Instant::now();
-    let enough = match haste {
-        Haste::Usual => FRESH_FOR,
-        Haste::Urgent => KEPT_FOR,
-    };
-    if let Some(actor) = edge.owners.find(&digest, now, enough) {
+    if let Some(actor) = edge.owners.find(&digest, now, if terms.urgent { KEPT_FOR } else { FRESH_FOR }) {
         return Ok(actor);
     }
-    match edge.api.token_owner(digest).await {
+    let away = edge.api.lane().database_is_away;
+    // All that this replica was told: no older than what is enough, but while the database is away.
+    let known = || edge.api.known_owner(digest, KEPT_FOR).map(Actor::from);
+    let is_enough = if away { terms.without_database } else { terms.urgent };
+    if let Some(actor) = known().filter(|_| is_enough) {
+        return Ok(actor);
+    }
+    let look = if terms.urgent { edge.api.token_owner_at_once(digest) } else { edge.api.token_owner(digest) };
+    match look.await {
         Ok(Some(owner)) => {
             let actor = Actor::from(owner);
             edge.owners.keep(digest, actor.clone(), now);
@@ -151,15 +164,16 @@ async fn owner(edge: &Edge, headers: &HeaderMap, haste: Haste) -> Result<Actor, 
             Err(refused("this token is not known here"))
         }
         Err(trouble @ Trouble::Store(StoreError::Unreachable { .. })) => {
-            edge.owners.find(&digest, now, KEPT_FOR).ok_or_else(|| Problem::from(trouble))
+            let remembered = || known().filter(|_| terms.without_database);
+            edge.owners.find(&digest, now, KEPT_FOR).or_else(remembered).ok_or_else(|| Problem::from(trouble))
         }
         Err(trouble) => Err(trouble.into()),
     }
 }
 
 /// Lets only known callers through: a layer, so that no handler can forget it.
-pub async fn require(State((edge, haste)): State<(Edge, Haste)>, mut request: Request, next: Next) -> Response {
-    match owner(&edge, request.headers(), haste).await {
+pub async fn require(State((edge, terms)): State<(Edge, Terms)>, mut request: Request, next: Next) -> Response {
+    match owner(&edge, request.headers(), terms).await {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await

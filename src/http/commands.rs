@@ -33,7 +33,7 @@ async fn give(
 ) -> Result<Response, Problem> {
     for _ in 0..TRIES_MAX {
         let expected = if conditions.asks() {
-            let present = edge.api.deployment(id).await?;
+            let present = edge.api.deployment(id).await?.read;
             if !conditions.allow(&ETag::of(&DeploymentView::new(&present.deployment, &edge.timing))) {
                 return Err(Trouble::Precondition.into());
             }

@@ -70,6 +70,8 @@ pub async fn create(
 }
 
 /// List deployments, newest first
+///
+/// While the database is away: of one service/environment the deployment that runs, as this replica remembers it (`as_of`).
 #[utoipa::path(
     get, path = "/v1/deployments", operation_id = "list_deployments", tag = "deployments",
     params(
@@ -98,8 +100,8 @@ pub async fn list(State(edge): State<Edge>, mut query: Parameters) -> Result<Res
     let mut found = edge.api.deployments(filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| last.deployment.id.to_string());
-    let items = found.iter().map(|read| DeploymentView::new(&read.deployment, &edge.timing)).collect();
+    let next = found.last().filter(|_| more).map(|last| last.read.deployment.id.to_string());
+    let items = found.iter().map(|shown| DeploymentView::of(shown, &edge.timing)).collect();
     Ok(next_page("/v1/deployments", &filters, limit, Page { items, next_cursor: next }))
 }
 
@@ -122,7 +124,8 @@ fn read_status(text: &str) -> Result<Status, String> {
 /// Read a deployment, or wait for it
 ///
 /// With `wait` the answer comes when what `until` names is there, and after that time at the latest, with the deployment as it is
-/// then. Without `until` it comes when the ETag changes: from the one in `If-None-Match`, else from the present one.
+/// then. Without `until` it comes when the ETag changes: from the one in `If-None-Match`, else from the present one. While the database
+/// is away one that runs is shown as this replica remembers it (`as_of`).
 #[utoipa::path(
     get, path = "/v1/deployments/{id}", operation_id = "get_deployment", tag = "deployments",
     params(

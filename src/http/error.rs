@@ -41,6 +41,7 @@ pub enum Kind {
     RequestTimeout,
     Overloaded,
     DatabaseUnreachable,
+    RollbackOutOfReach,
     Internal,
 }
 
@@ -56,7 +57,7 @@ pub struct About {
 }
 
 impl Kind {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ValidationFailed,
         Self::MalformedBody,
         Self::UnsupportedMediaType,
@@ -74,6 +75,7 @@ impl Kind {
         Self::RequestTimeout,
         Self::Overloaded,
         Self::DatabaseUnreachable,
+        Self::RollbackOutOfReach,
         Self::Internal,
     ];
 
@@ -189,6 +191,15 @@ impl Kind {
                 "The records could not be read or written. A command may or may not have been stored: every command may be repeated. \
                  Try again after `Retry-After` seconds.",
             ),
+            Self::RollbackOutOfReach => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "rollback-out-of-reach",
+                "Not without the database any more",
+                "While the database is away a rollback is sent by what this replica last read of the deployment. That is too old by \
+                 now, and a look at the load balancer did not show that it still holds; `detail` says what it showed. Nothing was \
+                 sent. Another replica may know better; else look at the listener yourself, see that blue's servers are still there, \
+                 and take the lines of `by_hand`.",
+            ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal-error",
@@ -201,7 +212,7 @@ impl Kind {
 
     /// Whether the same request may succeed in a moment.
     fn passes(self) -> bool {
-        matches!(self, Self::RequestTimeout | Self::Overloaded | Self::DatabaseUnreachable)
+        matches!(self, Self::RequestTimeout | Self::Overloaded | Self::DatabaseUnreachable | Self::RollbackOutOfReach)
     }
 }
 
@@ -241,6 +252,8 @@ struct Extras {
     phase: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_actions: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    by_hand: Vec<String>,
 }
 
 /// A request that was not done, and why.
@@ -320,6 +333,11 @@ impl From<Trouble> for Problem {
             }
             Trouble::Forbidden => Self::new(Kind::Forbidden, "this is for administrators"),
             Trouble::Precondition => Self::new(Kind::PreconditionFailed, "it has changed since `If-Match` was read"),
+            Trouble::OutOfReach { why, by_hand } => {
+                tracing::warn!(why, "a rollback cannot be sent without the database");
+                let extras = Extras { by_hand, ..Extras::default() };
+                Self { extras: Box::new(extras), ..Self::new(Kind::RollbackOutOfReach, why) }
+            }
             Trouble::Store(error) => Self::from(error),
         }
     }

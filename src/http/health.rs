@@ -1,4 +1,5 @@
-//! Probes. `/livez`: the process answers. `/readyz`: the database answers; the provider is never asked.
+//! Probes. `/livez`: the process answers. `/readyz`: the database answers, or what runs can be rolled back without it; the
+//! provider is never asked.
 
 use axum::{extract::State, response::Response};
 use serde::Serialize;
@@ -8,6 +9,7 @@ use super::{
     Edge,
     error::{self, Done},
 };
+use crate::engine::api::Ready;
 
 /// What a probe is told.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,11 +30,15 @@ pub async fn live() -> Response {
 /// May it be sent requests?
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operations", security(()),
-    responses((status = 200, body = Health), (status = 503, description = "The database cannot be reached", body = Health))
+    responses(
+        (status = 200, description = "`database` says whether only rollbacks can be asked for", body = Health),
+        (status = 503, description = "The database cannot be reached, and nothing runs that could be rolled back", body = Health)
+    )
 )]
 pub async fn ready(State(edge): State<Edge>) -> Response {
     match edge.api.ready().await {
-        Ok(()) => Done::Ok.with(&Health { status: "ok", database: Some("reachable") }),
+        Ok(Ready::Yes) => Done::Ok.with(&Health { status: "ok", database: Some("reachable") }),
+        Ok(Ready::ToRollBack) => Done::Ok.with(&Health { status: "ok", database: Some("unreachable") }),
         Err(trouble) => {
             tracing::warn!(%trouble, "not ready");
             error::not_ready(&Health { status: "unavailable", database: Some("unreachable") })

@@ -30,7 +30,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub use serve::serve;
 
 use crate::{domain::timing::Timing, engine::api::Api};
-use auth::{Haste, Owners};
+use auth::{Owners, Terms};
 use layers::Room;
 use metrics::Durations;
 
@@ -58,17 +58,24 @@ impl Edge {
     }
 }
 
-/// Commands that must never wait behind others.
-fn urgent() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new()
-        .routes(routes!(rollback::of_service))
-        .routes(routes!(rollback::of_deployment))
-        .routes(routes!(commands::pause))
+/// What must never wait behind anything.
+fn going_back() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(rollback::of_service)).routes(routes!(rollback::of_deployment))
+}
+
+/// What must not wait behind forward work either.
+fn pausing() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(commands::pause))
 }
 
 /// Reads that may wait for something to happen.
 fn waiting() -> OpenApiRouter<Edge> {
     OpenApiRouter::new().routes(routes!(deployments::get))
+}
+
+/// Reads that memory can answer.
+fn listing() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(deployments::list))
 }
 
 /// Everything else.
@@ -79,7 +86,6 @@ fn usual() -> OpenApiRouter<Edge> {
         .routes(routes!(services::revisions))
         .routes(routes!(services::doctor))
         .routes(routes!(deployments::create))
-        .routes(routes!(deployments::list))
         .routes(routes!(events::list))
         .routes(routes!(orphans::list))
         .routes(routes!(commands::promote))
@@ -106,7 +112,7 @@ fn measured() -> OpenApiRouter<Edge> {
 /// The document that `openapi/v1.json` holds.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let all = [usual(), waiting(), urgent(), open(), measured()];
+    let all = [usual(), listing(), waiting(), going_back(), pausing(), open(), measured()];
     all.into_iter().fold(OpenApiRouter::with_openapi(docs::head()), OpenApiRouter::merge).into_openapi()
 }
 
@@ -126,14 +132,17 @@ fn for_anybody(routes: OpenApiRouter<Edge>) -> Router<Edge> {
 }
 
 fn api(edge: &Edge) -> Router<Edge> {
-    let behind = |routes: OpenApiRouter<Edge>, room: Room, haste: Haste| {
+    let behind = |routes: OpenApiRouter<Edge>, room: &Room, terms: Terms| {
         Router::from(routes)
-            .route_layer(middleware::from_fn_with_state((edge.clone(), haste), auth::require))
-            .route_layer(middleware::from_fn_with_state(room, layers::bounded))
+            .route_layer(middleware::from_fn_with_state((edge.clone(), terms), auth::require))
+            .route_layer(middleware::from_fn_with_state(room.clone(), layers::bounded))
     };
-    behind(usual(), Room::usual(), Haste::Usual)
-        .merge(behind(waiting(), Room::waiting(), Haste::Usual))
-        .merge(behind(urgent(), Room::urgent(), Haste::Urgent))
+    let (room, urgent) = (Room::usual(), Room::urgent());
+    behind(usual(), &room, Terms::USUAL)
+        .merge(behind(listing(), &room, Terms::READING))
+        .merge(behind(waiting(), &Room::waiting(), Terms::READING))
+        .merge(behind(going_back(), &urgent, Terms::GOING_BACK))
+        .merge(behind(pausing(), &urgent, Terms::PAUSING))
         .merge(for_anybody(open()))
         .merge(docs::pages())
 }

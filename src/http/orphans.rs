@@ -61,7 +61,7 @@ async fn with_deployment(edge: &Edge, orphan: ListedOrphan) -> Result<OrphanView
         Some(id) => match edge.api.deployment(id).await {
             // In no record: that is what it is listed for.
             Err(Trouble::NotFound(_)) => None,
-            read => Some(read?.deployment),
+            read => Some(read?.read.deployment),
         },
     };
     Ok(OrphanView::new(orphan, deployment.as_ref()))

@@ -90,8 +90,9 @@ pub async fn read(
 }
 
 async fn look(edge: &Edge, id: DeploymentId) -> Result<(Versioned, DeploymentView, ETag), Trouble> {
-    let read = edge.api.deployment(id).await?;
-    let view = DeploymentView::new(&read.deployment, &edge.timing);
+    let shown = edge.api.deployment(id).await?;
+    let view = DeploymentView::of(&shown, &edge.timing);
+    let read = shown.read;
     let tag = ETag::of(&view);
     Ok((read, view, tag))
 }

@@ -195,7 +195,7 @@ pub async fn list(State(edge): State<Edge>, mut query: Parameters) -> Result<Res
 
 async fn at_a_glance(edge: &Edge, environment: Environment) -> Result<ServiceView, Trouble> {
     let newest = match environment.running.or(environment.last) {
-        Some(id) => Some(edge.api.deployment(id).await?.deployment),
+        Some(id) => Some(edge.api.deployment(id).await?.read.deployment),
         None => None,
     };
     Ok(ServiceView::new(&environment, newest.as_ref()))

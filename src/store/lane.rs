@@ -1,21 +1,18 @@
 //! The rollback lane's side of the records: its own connections, kept open, with every statement prepared.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use jiff::Timestamp;
-use sqlx::{
-    PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{StoreSettings, commands, deployments, error::is_lost_connection};
+use super::{StoreSettings, commands, deployments, error::is_lost_connection, tokens};
 use crate::{
     domain::{
         deployment::Given,
         ids::{DeploymentId, EnvironmentName, ServiceName, Target},
     },
-    engine::ports::{Commanded, LaneStore, StoreError, Versioned},
+    engine::ports::{Commanded, LaneStore, StoreError, TokenOwner, Versioned},
 };
 
 /// Implements [`LaneStore`].
@@ -24,21 +21,21 @@ pub struct PgLane {
     pool: PgPool,
     /// Each may be met once when the database was restarted.
     connections_max: u32,
+    answers_within: Duration,
 }
 
 impl PgLane {
     pub(super) fn new(settings: &StoreSettings, connect: PgConnectOptions) -> Self {
         let connections_max = settings.lane_connections_max;
-        let pool = PgPoolOptions::new()
-            .max_connections(connections_max)
+        let pool = super::pool(connections_max, settings.acquire_timeout)
             .min_connections(connections_max)
-            .acquire_timeout(settings.acquire_timeout)
             .idle_timeout(None)
             // A ping would cost a rollback one round trip; a dead connection is answered by the next one instead.
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect_lazy_with(connect);
-        Self { pool, connections_max }
+        let answers_within = settings.acquire_timeout + settings.lane_statement_timeout + super::ANSWER_SLACK;
+        Self { pool, connections_max, answers_within }
     }
 
     /// Opens every connection now rather than at the first rollback.
@@ -64,16 +61,19 @@ impl PgLane {
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut tries_left = self.connections_max;
-        loop {
-            match call().await {
-                Err(StoreError::Unreachable { source, .. })
-                    if tries_left > 0 && source.downcast_ref().is_some_and(is_lost_connection) =>
-                {
-                    tries_left -= 1;
+        let answer = async {
+            loop {
+                match call().await {
+                    Err(StoreError::Unreachable { source, .. })
+                        if tries_left > 0 && source.downcast_ref().is_some_and(is_lost_connection) =>
+                    {
+                        tries_left -= 1;
+                    }
+                    outcome => return outcome,
                 }
-                outcome => return outcome,
             }
-        }
+        };
+        super::within(self.answers_within, answer).await
     }
 }
 
@@ -89,6 +89,10 @@ impl LaneStore for PgLane {
     async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
         self.on_a_living_connection(|| deployments::newest(&self.pool, target)).await
     }
+
+    async fn token_owner(&self, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
+        self.on_a_living_connection(|| tokens::owner(&self.pool, sha256)).await
+    }
 }
 
 /// Runs every statement of the lane once for nobody: parsed, planned and kept by the connection before it is needed.
@@ -98,7 +102,8 @@ async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let prepared = async {
         commands::raise(&mut *connection, Uuid::nil(), &given).await?;
         commands::accepted(&mut *connection, Uuid::nil(), Timestamp::UNIX_EPOCH).await?;
-        deployments::newest(&mut *connection, &nobody).await
+        deployments::newest(&mut *connection, &nobody).await?;
+        tokens::owner(&mut *connection, [0; 32]).await
     };
     prepared.await.map(drop).map_err(|error| sqlx::Error::AnyDriverError(Box::new(error)))
 }

@@ -54,6 +54,11 @@ use wake::Wake;
 /// A migration that takes longer than this is not one for a start.
 const MIGRATION_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// What an answer takes beyond the connection and the statement.
+const ANSWER_SLACK: Duration = Duration::from_secs(1);
+/// How long a connection that was given back may take to answer before it is given up.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -92,6 +97,10 @@ pub struct PgStore {
     pool: PgPool,
     wake: Arc<Wake>,
     lane: PgLane,
+    connect: PgConnectOptions,
+    acquire_timeout: Duration,
+    /// No answer takes longer: a server that hangs, or went without a word, keeps nobody.
+    answers_within: Duration,
 }
 
 impl PgStore {
@@ -101,23 +110,46 @@ impl PgStore {
     /// # Errors
     /// When the database cannot be reached, or the schema cannot be brought up to date.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let store = Self::unopened(settings)?;
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// The same before the database is there: everything answers `Unreachable` until it is. To be followed by
+    /// [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn unopened(settings: &StoreSettings) -> Result<Self, StoreError> {
         let connect = PgConnectOptions::from_str(settings.url.expose_secret())
             .doing("reading the database's URL")?
             .application_name("cutover");
-        migrate(&connect, settings.acquire_timeout).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections_max)
-            .acquire_timeout(settings.acquire_timeout)
+        let pool = pool(settings.connections_max, settings.acquire_timeout)
             .connect_lazy_with(limited(connect.clone(), settings.statement_timeout));
-        let listener = PgPoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(settings.acquire_timeout)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .connect_lazy_with(connect.clone());
-        let lane = PgLane::new(settings, limited(connect, settings.lane_statement_timeout));
-        lane.warm().await;
-        Ok(Self { pool, wake: Arc::new(Wake::start(listener)), lane })
+        let listener = pool_of_one(settings.acquire_timeout).connect_lazy_with(connect.clone());
+        let lane = PgLane::new(settings, limited(connect.clone(), settings.lane_statement_timeout));
+        Ok(Self {
+            pool,
+            wake: Arc::new(Wake::start(listener)),
+            lane,
+            connect,
+            acquire_timeout: settings.acquire_timeout,
+            answers_within: settings.acquire_timeout + settings.statement_timeout + ANSWER_SLACK,
+        })
+    }
+
+    /// Brings the schema up to date, and opens the lane's connections.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or the schema cannot be brought up to date.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        migrate(&self.connect, self.acquire_timeout).await?;
+        self.lane.warm().await;
+        Ok(())
+    }
+
+    async fn within<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        within(self.answers_within, answer).await
     }
 
     /// The rollback lane's side, on its own connections.
@@ -157,6 +189,31 @@ impl PgStore {
     }
 }
 
+/// A client's word on it: the server that is to end a statement may be what hangs.
+async fn within<T>(at_most: Duration, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unreachable {
+        doing: "waiting for its answer",
+        source: format!("none came within {} ms", at_most.as_millis()).into(),
+    };
+    tokio::time::timeout(at_most, answer).await.map_err(late)?
+}
+
+fn pool(connections_max: u32, acquire_timeout: Duration) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(acquire_timeout).after_release(|connection, _| {
+        Box::pin(async move {
+            // One whose answer was not waited for may hang for as long as the network lets it: it is closed, and another one opened.
+            match tokio::time::timeout(RELEASE_WITHIN, connection.ping()).await {
+                Ok(alive) => alive.map(|()| true),
+                Err(_) => Err(sqlx::Error::PoolTimedOut),
+            }
+        })
+    })
+}
+
+fn pool_of_one(acquire_timeout: Duration) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(1).acquire_timeout(acquire_timeout).max_lifetime(None).idle_timeout(None)
+}
+
 /// A statement that hangs, or a transaction that its client forgot, must not hold others up.
 fn limited(connect: PgConnectOptions, statement_timeout: Duration) -> PgConnectOptions {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
@@ -191,79 +248,79 @@ impl Store for PgStore {
         by: &str,
         expected: Option<i32>,
     ) -> Result<Option<(Environment, bool)>, StoreError> {
-        declarations::declare(&self.pool, target, declaration, by, expected).await
+        self.within(declarations::declare(&self.pool, target, declaration, by, expected)).await
     }
 
     async fn environment(&self, target: &Target) -> Result<Option<Environment>, StoreError> {
-        declarations::environment(&self.pool, target).await
+        self.within(declarations::environment(&self.pool, target)).await
     }
 
     async fn environments(&self, after: Option<&Target>, limit: usize) -> Result<Vec<Environment>, StoreError> {
-        declarations::environments(&self.pool, after, limit).await
+        self.within(declarations::environments(&self.pool, after, limit)).await
     }
 
     async fn revisions(&self, target: &Target, before: Option<i32>, limit: usize) -> Result<Vec<Environment>, StoreError> {
-        declarations::revisions(&self.pool, target, before, limit).await
+        self.within(declarations::revisions(&self.pool, target, before, limit)).await
     }
 
     async fn insert(&self, new: NewDeployment, half_quiet: Duration) -> Result<Inserted, StoreError> {
-        insert::insert(&self.pool, new, half_quiet).await
+        self.within(insert::insert(&self.pool, new, half_quiet)).await
     }
 
     async fn get(&self, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
-        deployments::get(&self.pool, id).await
+        self.within(deployments::get(&self.pool, id)).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
-        deployments::list(&self.pool, filter).await
+        self.within(deployments::list(&self.pool, filter)).await
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {
-        deployments::running(&self.pool, limit).await
+        self.within(deployments::running(&self.pool, limit)).await
     }
 
     async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
-        deployments::running_versions(&self.pool, limit).await
+        self.within(deployments::running_versions(&self.pool, limit)).await
     }
 
     async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {
-        deployments::outcomes(&self.pool).await
+        self.within(deployments::outcomes(&self.pool)).await
     }
 
     async fn let_go(&self, target: &Target, declaration: &Declaration) -> Result<Vec<DeploymentId>, StoreError> {
-        insert::let_go(&self.pool, &holds::from_the_start(target, declaration)).await
+        self.within(insert::let_go(&self.pool, &holds::from_the_start(target, declaration))).await
     }
 
     async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
-        deployments::reserved(&self.pool, listener, but).await
+        self.within(deployments::reserved(&self.pool, listener, but)).await
     }
 
     async fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        deployments::events(&self.pool, id, after, limit).await
+        self.within(deployments::events(&self.pool, id, after, limit)).await
     }
 
     async fn claim_due(&self, holder: &HolderId, lease: Duration, limit: usize) -> Result<Vec<Claim>, StoreError> {
-        lease::claim_due(&self.pool, holder, lease, limit).await
+        self.within(lease::claim_due(&self.pool, holder, lease, limit)).await
     }
 
     async fn next_due(&self, holder: &HolderId) -> Result<Option<Duration>, StoreError> {
-        lease::next_due(&self.pool, holder).await
+        self.within(lease::next_due(&self.pool, holder)).await
     }
 
     async fn renew(&self, claim: &Claim, holder: &HolderId, lease: Duration) -> Result<Option<Instant>, StoreError> {
-        lease::renew(&self.pool, claim, holder, lease).await
+        self.within(lease::renew(&self.pool, claim, holder, lease)).await
     }
 
     async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
-        lease::settle(&self.pool, holder, settlement).await
+        self.within(lease::settle(&self.pool, holder, settlement)).await
     }
 
     async fn release_all(&self, holder: &HolderId) -> Result<(), StoreError> {
-        lease::release_all(&self.pool, holder).await
+        self.within(lease::release_all(&self.pool, holder)).await
     }
 
     async fn heartbeat(&self, holder: &HolderId, alive_for: Duration) -> Result<u32, StoreError> {
-        replicas::heartbeat(&self.pool, holder, alive_for).await
+        self.within(replicas::heartbeat(&self.pool, holder, alive_for)).await
     }
 
     async fn command(
@@ -273,7 +330,7 @@ impl Store for PgStore {
         given: Given,
         expected: Option<i64>,
     ) -> Result<Commanded, StoreError> {
-        commands::command(&self.pool, id, command, &given, expected).await
+        self.within(commands::command(&self.pool, id, command, &given, expected)).await
     }
 
     fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send {
@@ -281,10 +338,15 @@ impl Store for PgStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await.map(drop).doing("asking whether it is there")
+        let ping = sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool);
+        self.within(async { ping.await.map(drop).doing("asking whether it is there") }).await
     }
 
     async fn token_owner(&self, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
-        tokens::owner(&self.pool, sha256).await
+        self.within(tokens::owner(&self.pool, sha256)).await
+    }
+
+    async fn token_owners(&self, limit: usize) -> Result<Vec<([u8; 32], TokenOwner)>, StoreError> {
+        self.within(tokens::owners(&self.pool, limit)).await
     }
 }

@@ -25,43 +25,43 @@ use crate::{
 
 impl SweepStore for PgStore {
     async fn claim_sweep(&self, holder: &HolderId, lease: Duration) -> Result<Option<Sweep>, StoreError> {
-        claim(&self.pool, holder, lease).await
+        self.within(claim(&self.pool, holder, lease)).await
     }
 
     async fn next_sweep(&self) -> Result<Duration, StoreError> {
-        next(&self.pool).await
+        self.within(next(&self.pool)).await
     }
 
     async fn facts(&self, found: &[Found]) -> Result<Vec<Facts>, StoreError> {
-        claims::facts(&self.pool, found).await
+        self.within(claims::facts(&self.pool, found)).await
     }
 
     async fn adopted(&self) -> Result<Vec<(Provider, GroupName)>, StoreError> {
-        claims::adopted(&self.pool).await
+        self.within(claims::adopted(&self.pool)).await
     }
 
     async fn sight(&self, sweep: Sweep, seen: Sighted<'_>) -> Result<Option<Noted>, StoreError> {
-        sight(&self.pool, sweep, seen).await
+        self.within(sight(&self.pool, sweep, seen)).await
     }
 
     async fn begin_removal(&self, sweep: Sweep, id: i64) -> Result<bool, StoreError> {
-        begin_removal(&self.pool, sweep, id).await
+        self.within(begin_removal(&self.pool, sweep, id)).await
     }
 
     async fn forget(&self, sweep: Sweep, provider: &Provider, claimed: &[Thing]) -> Result<Vec<Thing>, StoreError> {
-        forget(&self.pool, sweep, provider, claimed).await
+        self.within(forget(&self.pool, sweep, provider, claimed)).await
     }
 
     async fn finish_sweep(&self, sweep: Sweep, places: &[Provider], every: Duration) -> Result<(), StoreError> {
-        finish(&self.pool, sweep, places, every).await
+        self.within(finish(&self.pool, sweep, places, every)).await
     }
 
     async fn orphans(&self, filter: &OrphanFilter) -> Result<Vec<Listed>, StoreError> {
-        list(&self.pool, filter).await
+        self.within(list(&self.pool, filter)).await
     }
 
     async fn orphan_figures(&self, seen_for: Duration) -> Result<OrphanFigures, StoreError> {
-        figures(&self.pool, seen_for).await
+        self.within(figures(&self.pool, seen_for)).await
     }
 }
 

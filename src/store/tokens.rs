@@ -1,15 +1,27 @@
 //! Tokens: only their SHA-256 is stored.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use super::error::Doing;
 use crate::engine::ports::{StoreError, TokenOwner};
 
-pub(super) async fn owner(pool: &PgPool, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
+pub(super) async fn owner(executor: impl PgExecutor<'_>, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
     sqlx::query_as!(TokenOwner, "select name, admin from tokens where sha256 = $1", &sha256)
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await
         .doing("looking up a token")
+}
+
+pub(super) async fn owners(pool: &PgPool, limit: usize) -> Result<Vec<([u8; 32], TokenOwner)>, StoreError> {
+    let doing = "listing tokens";
+    let rows =
+        sqlx::query!("select sha256, name, admin from tokens order by name limit $1", i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(pool)
+            .await
+            .doing(doing)?;
+    // The column takes no other length.
+    let owner = |sha256: Vec<u8>, name, admin| Some((sha256.try_into().ok()?, TokenOwner { name, admin }));
+    Ok(rows.into_iter().filter_map(|row| owner(row.sha256, row.name, row.admin)).collect())
 }
 
 /// Stores a token under a name, in the place of the one that had it.

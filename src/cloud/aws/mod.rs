@@ -6,6 +6,7 @@
 mod apply;
 mod arn;
 mod budget;
+mod by_hand;
 mod calls;
 mod client;
 mod clock;
@@ -155,6 +156,10 @@ impl Cloud for AwsCloud {
         if let Err(fault) = futures::future::try_join_all(calls).await {
             tracing::debug!(%fault, "connections could not be kept warm");
         }
+    }
+
+    fn by_hand(&self, d: &Deployment) -> Vec<String> {
+        by_hand::lines(d)
     }
 
     async fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {

@@ -76,7 +76,7 @@ pub fn after_look(bundle: &Deployment, o: &Observation, timing: &Timing) -> Unre
     let others = |view: &&RouteView| {
         !view.leftovers.is_empty() || view.shields.iter().any(|shield| shield.deployment != Some(bundle.id))
     };
-    if let Some(i) = views.iter().position(|view| others(&view)) {
+    if let Some(i) = views.iter().position(others) {
         return Unrecorded::TooLate(format!("rules of another deployment stand on {}", plan.routes[i].route));
     }
     let on_blue = views.iter().filter(|view| view.base.is_all_blue()).count();

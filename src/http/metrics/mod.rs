@@ -2,7 +2,10 @@
 
 mod provider;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -22,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{deployment::Deployment, observation::Servers, weight::Weight},
-    engine::api::Figures,
+    engine::api::{Figures, LaneFigures},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -185,6 +188,25 @@ impl Series {
     }
 }
 
+fn register_lane(figures: &LaneFigures, registry: &mut Registry) {
+    let series = [
+        ("cutover_lane_bundles", "Running deployments that this replica could roll back without the database", figures.bundles),
+        (
+            "cutover_lane_journal_entries",
+            "Rollbacks that were taken without the database and wait to be put on record",
+            figures.journal,
+        ),
+    ];
+    for (name, help, count) in series {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    }
+}
+
+/// How long the page waits for the records.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Read the metrics
 ///
 /// Without the database only what this process counts itself is shown, with `cutover_database_up` 0.
@@ -198,13 +220,15 @@ pub async fn scrape(State(edge): State<Edge>) -> Response {
     registry.register_with_unit("http_server_request_duration", help, Unit::Seconds, edge.durations.0.as_ref().clone());
     provider::Series::of(&edge.api.provider()).register(&mut registry);
     let database_up: Gauge = Gauge::default();
-    match edge.api.figures().await {
-        Ok(figures) => {
+    match tokio::time::timeout(PATIENCE, edge.api.figures()).await {
+        Ok(Ok(figures)) => {
             database_up.set(1);
             Series::of(&figures).register(&mut registry);
         }
-        Err(trouble) => tracing::warn!(%trouble, "the metrics are without the records"),
+        Ok(Err(trouble)) => tracing::warn!(%trouble, "the metrics are without the records"),
+        Err(_) => tracing::warn!("the metrics are without the records: the database does not answer"),
     }
+    register_lane(&edge.api.lane(), &mut registry);
     registry.register("cutover_database_up", "Whether the records could be read for this page", database_up);
     let mut page = String::new();
     match encode(&mut page, &registry) {

@@ -16,7 +16,10 @@ use crate::{
         phase::Phase,
         timing::Timing,
     },
-    engine::{api::RolledBack, ports::StoredEvent},
+    engine::{
+        api::{RolledBack, Shown},
+        ports::StoredEvent,
+    },
 };
 
 /// A deployment, named.
@@ -153,6 +156,10 @@ pub struct DeploymentView {
     pub allowed_actions: Vec<&'static str>,
     /// When asking again is worth while.
     pub poll_after_ms: u32,
+    /// Only while the database is away: when this was read from it. It may be otherwise by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// One stage of this deployment.
@@ -264,7 +271,8 @@ pub struct RefusalView {
 pub struct RolledBackView {
     #[schema(example = "instant")]
     pub mode: &'static str,
-    /// Whether the order is in the database.
+    /// Whether the order is in the database. Else, with 200, the load balancer has accepted it and the order waits on this replica's
+    /// disk for the database to come back.
     pub durable: bool,
     #[serde(flatten)]
     pub deployment: DeploymentView,
@@ -285,6 +293,10 @@ impl RolledBackView {
 }
 
 impl DeploymentView {
+    pub fn of(shown: &Shown, timing: &Timing) -> Self {
+        Self { as_of: shown.as_of, ..Self::new(&shown.read.deployment, timing) }
+    }
+
     pub fn new(d: &Deployment, timing: &Timing) -> Self {
         let refusal = d.refusal.iter();
         Self {
@@ -314,6 +326,7 @@ impl DeploymentView {
             attention: d.attention.clone(),
             allowed_actions: command::allowed(d),
             poll_after_ms: poll_after_ms(d),
+            as_of: None,
         }
     }
 }
@@ -397,7 +410,8 @@ fn rollback(d: &Deployment) -> Option<RollbackView> {
             by: back.by.clone(),
             reason: back.reason.clone(),
             requested_at: back.requested_at,
-            accepted_at: back.accepted_at.or(accepted_at),
+            // The lane and the engine may both have been accepted: the first counts.
+            accepted_at: [back.accepted_at, accepted_at].into_iter().flatten().min(),
             observed_at: back.observed_at,
             mode: "instant",
         }),

@@ -106,7 +106,25 @@ impl Embedded {
     /// # Errors
     /// When there is no Postgres, it may not use the folder, or it does not come up; each says what to do.
     pub async fn start(state: &StateDir, settings: &EmbeddedSettings) -> Result<Self, EmbeddedError> {
-        let server = Server::find(state, settings).await?;
+        let embedded = Self::find(state, settings).await?;
+        embedded.run().await?;
+        Ok(embedded)
+    }
+
+    /// Where it is, running or not.
+    ///
+    /// # Errors
+    /// When there is no Postgres, or it may not use the folder.
+    pub async fn find(state: &StateDir, settings: &EmbeddedSettings) -> Result<Self, EmbeddedError> {
+        Ok(Self { server: Server::find(state, settings).await?, settings: settings.clone() })
+    }
+
+    /// Starts it unless it runs already.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn run(&self) -> Result<(), EmbeddedError> {
+        let Self { server, settings } = self;
         if !server.data().join("PG_VERSION").exists() {
             server.initialise().await?;
         }
@@ -118,8 +136,7 @@ impl Embedded {
         if fsync != "on" && !settings.without_fsync {
             return Err(EmbeddedError::Fsync);
         }
-        make_database(&mut connection).await.map_err(EmbeddedError::Asked)?;
-        Ok(Self { server, settings: settings.clone() })
+        make_database(&mut connection).await.map_err(EmbeddedError::Asked)
     }
 
     /// Where the store connects to.
@@ -140,7 +157,7 @@ impl Embedded {
     ///
     /// # Errors
     /// When it does not stop in time; it goes on stopping.
-    pub async fn stop(self) -> Result<(), EmbeddedError> {
+    pub async fn stop(&self) -> Result<(), EmbeddedError> {
         let seconds = STOP_TIME_MAX.as_secs().to_string();
         self.server.pg_ctl(&["stop", "-m", "fast", "-t", &seconds], STOP_TIME_MAX + TRY_EVERY).await?;
         // Not below the state folder it would be left over. It is empty, or it stays.

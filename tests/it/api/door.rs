@@ -22,12 +22,16 @@ use cutover::{
         preflight::OwnHosts,
     },
     engine::{
-        api::{Actor, Api, Created, Declared, Figures, ListedOrphan, RollbackOf, RolledBack, Steps, Trouble, Wanted},
+        api::{
+            Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Steps,
+            Trouble, Wanted,
+        },
         app::App,
         driver::Pulse,
         ports::{Environment, Filter, ProviderFigures, StoreError, StoredEvent, TokenOwner, Versioned},
         settings::EngineSettings,
         sweeper::ports::OrphanFilter,
+        tokens::Tokens,
     },
     http::{self, Edge, auth},
 };
@@ -111,12 +115,12 @@ impl Api for Front {
     fn doctor(&self, target: Target, image: Option<Image>) -> Answered<'_, Steps> {
         pass!(self, doctor(target, image))
     }
-    fn deployment(&self, id: DeploymentId) -> Answered<'_, Versioned> {
+    fn deployment(&self, id: DeploymentId) -> Answered<'_, Shown> {
         assert!(!self.broken.load(Ordering::Relaxed), "a bug that a test asked for");
         self.reads.fetch_add(1, Ordering::Relaxed);
         pass!(self, deployment(id))
     }
-    fn deployments(&self, filter: Filter) -> Answered<'_, Vec<Versioned>> {
+    fn deployments(&self, filter: Filter) -> Answered<'_, Vec<Shown>> {
         pass!(self, deployments(filter))
     }
     fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Answered<'_, Vec<StoredEvent>> {
@@ -153,7 +157,17 @@ impl Api for Front {
         let found = self.tokens.lock().unwrap().iter().find(|(digest, _)| *digest == sha256).map(|(_, owner)| owner.clone());
         async move { self.here().map(|()| found) }.boxed()
     }
-    fn ready(&self) -> Answered<'_, ()> {
+    fn token_owner_at_once(&self, sha256: [u8; 32]) -> Answered<'_, Option<TokenOwner>> {
+        self.token_owner(sha256)
+    }
+    fn known_owner(&self, sha256: [u8; 32], at_most: Duration) -> Option<TokenOwner> {
+        Api::known_owner(&self.app, sha256, at_most)
+    }
+    fn lane(&self) -> LaneFigures {
+        let figures = Api::lane(&self.app);
+        LaneFigures { database_is_away: figures.database_is_away || self.away.load(Ordering::Relaxed), ..figures }
+    }
+    fn ready(&self) -> Answered<'_, Ready> {
         pass!(self, ready())
     }
     fn provider(&self) -> ProviderFigures {
@@ -173,6 +187,8 @@ pub struct Door {
     pub house: House,
     pub front: Arc<Front>,
     pub knocker: Knocker,
+    /// What the replica remembers of tokens: nothing, until a test lets it ask.
+    pub tokens: Arc<Tokens>,
     pub stop: CancellationToken,
 }
 
@@ -243,20 +259,24 @@ impl Door {
     }
 
     fn of(house: House) -> Self {
+        let tokens = Arc::new(Tokens::default());
         let app = App {
             store: house.store.clone(),
             cloud: house.cloud.clone(),
             lane: house.lane.clone(),
             bundles: house.bundles.clone(),
+            journal: house.journal.clone(),
+            tokens: tokens.clone(),
             pulse: Arc::new(Pulse::default()),
             settings: house.worker.settings,
             own: OwnHosts::default(),
         };
         let owner = |name: &str, admin| TokenOwner { name: name.to_owned(), admin };
-        let tokens = vec![(auth::digest(ADA), owner("ada", true)), (auth::digest(CI), owner("ci", false))];
+        let known = vec![(auth::digest(ADA), owner("ada", true)), (auth::digest(CI), owner("ci", false))];
+        house.store.tokens.lock().unwrap().clone_from(&known);
         let front = Arc::new(Front {
             app,
-            tokens: Mutex::new(tokens),
+            tokens: Mutex::new(known),
             away: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             looks: AtomicUsize::new(0),
@@ -265,7 +285,13 @@ impl Door {
         });
         let stop = CancellationToken::new();
         let router = http::router(Edge::new(front.clone(), house.worker.settings.timing, stop.clone()));
-        Self { house, front, knocker: Knocker { router }, stop }
+        Self { house, front, knocker: Knocker { router }, tokens, stop }
+    }
+
+    /// The same service behind an edge that nobody has come through yet.
+    pub fn with_an_empty_memory(self) -> Self {
+        let edge = Edge::new(self.front.clone(), self.house.worker.settings.timing, self.stop.clone());
+        Self { knocker: Knocker { router: http::router(edge) }, ..self }
     }
 
     /// Creates a deployment of `ami-0bb2` and returns its id and URL.

@@ -9,6 +9,7 @@ mod door;
 mod drift;
 mod fuzzing;
 mod limits;
+mod offline;
 mod orphans;
 mod records;
 mod rolling_back;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use cutover::{
     domain::preflight::OwnHosts,
-    engine::{app::App, bundles::Bundles, driver::Pulse, lane::Lane, ports::TokenOwner},
+    engine::{app::App, bundles::Bundles, driver::Pulse, journal::Journal, lane::Lane, ports::TokenOwner},
     http::{self, Edge, auth},
     store::PgStore,
 };
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::{CI, Knocker, WEB, declaration_json};
 use crate::support::{
+    disk::Disk,
     fake_cloud::FakeCloud,
     house::{at_once, declaration},
     postgres::{TestDatabase, database},
@@ -28,12 +29,15 @@ async fn replica(database: &TestDatabase) -> (Knocker, PgStore) {
     let settings = at_once();
     let (records, cloud) = (Arc::new(store.clone()), Arc::new(FakeCloud::with_blue(&declaration(&[1000]), "web-old", 4)));
     let bundles = Arc::new(Bundles::default());
-    let lane = Lane { store: Arc::new(store.lane()), cloud: cloud.clone(), bundles: bundles.clone(), settings };
+    let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
+    let lane = Lane::new(Arc::new(store.lane()), cloud.clone(), bundles.clone(), journal.clone(), settings);
     let app = App {
         store: records,
         cloud,
         lane: Arc::new(lane),
         bundles,
+        journal,
+        tokens: Arc::default(),
         pulse: Arc::new(Pulse::default()),
         settings,
         own: OwnHosts::default(),

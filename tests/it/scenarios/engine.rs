@@ -1,6 +1,6 @@
 //! Decide, act, record: whole deployments, there and back, one tick at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cutover::{
     domain::{
@@ -14,6 +14,7 @@ use cutover::{
     },
     engine::{
         api::RollbackOf,
+        lane::Lane,
         ports::{Commanded, FaultKind, Settled, Store},
     },
 };
@@ -161,13 +162,9 @@ async fn a_second_rollback_is_the_same_answer_and_a_later_one_has_nothing_to_go_
     settings.rollback_repeats_for = Duration::ZERO;
     let mut later = by("bob");
     later.at = jiff::Timestamp::now().checked_add(Duration::from_secs(1)).unwrap();
-    let lane = std::sync::Arc::new(cutover::engine::lane::Lane {
-        store: house.store.clone(),
-        cloud: house.cloud.clone(),
-        bundles: house.bundles.clone(),
-        settings,
-    });
-    let nothing = lane.rollback(RollbackOf::Target(target()), later).await;
+    let (store, cloud) = (house.store.clone(), house.cloud.clone());
+    let lane = Lane::new(store, cloud, house.bundles.clone(), house.journal.clone(), settings);
+    let nothing = Arc::new(lane).rollback(RollbackOf::Target(target()), later).await;
     assert!(matches!(nothing, Err(cutover::engine::api::Trouble::NothingToRollBackTo)), "{nothing:?}");
 }
 

@@ -8,6 +8,7 @@ mod driver;
 mod edited;
 mod engine;
 mod faults;
+mod offline;
 mod preview;
 mod refused;
 mod region;

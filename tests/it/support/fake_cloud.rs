@@ -454,6 +454,10 @@ impl Cloud for FakeCloud {
 
     async fn warm(&self, _d: &Deployment) {}
 
+    fn by_hand(&self, d: &Deployment) -> Vec<String> {
+        d.overlays.iter().map(|overlay| format!("fake delete {overlay}")).collect()
+    }
+
     async fn apply(&self, d: &Deployment, action: &Action, _deadline: Instant) -> Result<(), Fault> {
         let mut world = self.world();
         if let Some(kind) = world.refuse {

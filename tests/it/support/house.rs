@@ -14,6 +14,7 @@ use cutover::{
     },
     engine::{
         bundles::Bundles,
+        journal::Journal,
         lane::Lane,
         ports::{Commanded, Inserted, NewDeployment, Settled, Store},
         settings::EngineSettings,
@@ -23,7 +24,7 @@ use cutover::{
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{fake_cloud::FakeCloud, memory::MemoryStore};
+use super::{disk::Disk, fake_cloud::FakeCloud, memory::MemoryStore};
 
 /// No tick of a story may be the thousandth.
 const TICKS_MAX: usize = 1000;
@@ -34,6 +35,8 @@ pub struct House {
     pub worker: Worker<MemoryStore, FakeCloud>,
     pub lane: Arc<Lane<MemoryStore, FakeCloud>>,
     pub bundles: Arc<Bundles>,
+    pub journal: Arc<Journal>,
+    pub disk: Arc<Disk>,
 }
 
 /// Every wait of the protocol at nothing: what is left is the order of things.
@@ -95,9 +98,12 @@ impl House {
         let store = Arc::new(MemoryStore::default());
         let cloud = Arc::new(FakeCloud::with_blue(declaration, "web-old", 4));
         let bundles = Arc::new(Bundles::default());
-        let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder: HolderId::new("replica-1"), settings };
-        let lane = Arc::new(Lane { store: store.clone(), cloud: cloud.clone(), bundles: bundles.clone(), settings });
-        Self { store, cloud, worker, lane, bundles }
+        let disk = Arc::new(Disk::default());
+        let journal = Arc::new(Journal::new(disk.clone(), Vec::new()));
+        let holder = HolderId::new("replica-1");
+        let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder, journal: journal.clone(), settings };
+        let lane = Arc::new(Lane::new(store.clone(), cloud.clone(), bundles.clone(), journal.clone(), settings));
+        Self { store, cloud, worker, lane, bundles, journal, disk }
     }
 
     pub async fn deploy(&self, image: &str) -> DeploymentId {

@@ -1,6 +1,7 @@
 //! The store in memory: the same promises as Postgres gives, held to them by the same contract suite.
 
 mod orphans;
+mod weather;
 
 use std::{
     collections::BTreeMap,
@@ -26,6 +27,8 @@ use cutover::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+pub use weather::{Sky, Weather};
+
 #[derive(Debug)]
 struct Row {
     deployment: Deployment,
@@ -49,6 +52,9 @@ struct Tables {
 pub struct MemoryStore {
     tables: Mutex<Tables>,
     news: Notify,
+    /// Over everything that the lane and its memory ask.
+    pub sky: Sky,
+    pub tokens: Mutex<Vec<([u8; 32], TokenOwner)>>,
 }
 
 impl MemoryStore {
@@ -60,6 +66,11 @@ impl MemoryStore {
     pub fn put(&self, deployment: Deployment) {
         let row = Row { version: 1, lease: None, due: Instant::now(), quiet_from: None, deployment };
         self.tables().rows.insert(row.deployment.id, row);
+    }
+
+    /// A record, whatever the weather.
+    pub fn peek(&self, id: DeploymentId) -> Deployment {
+        self.tables().rows[&id].deployment.clone()
     }
 
     /// Gives a command in one step.
@@ -222,10 +233,12 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
+        self.sky.asked("reading a deployment").await?;
         Ok(self.tables().rows.get(&id).map(Row::versioned))
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
+        self.sky.asked("listing deployments").await?;
         let wanted = |d: &Deployment| {
             filter.service.as_ref().is_none_or(|service| service == &d.target.service)
                 && filter.environment.as_ref().is_none_or(|environment| environment == &d.target.environment)
@@ -237,6 +250,7 @@ impl Store for MemoryStore {
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {
+        self.sky.asked("listing running deployments").await?;
         let tables = self.tables();
         Ok(tables.rows.values().filter(|row| !row.deployment.phase.is_terminal()).take(limit).map(Row::versioned).collect())
     }
@@ -368,6 +382,7 @@ impl Store for MemoryStore {
         given: Given,
         expected: Option<i64>,
     ) -> Result<Commanded, StoreError> {
+        self.sky.asked("giving a command").await?;
         Ok(self.give(id, command, given, expected))
     }
 
@@ -380,21 +395,28 @@ impl Store for MemoryStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.sky.asked("asking whether it is there").await
     }
 
     async fn token_owner(&self, _sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
         // Who may do what is the edge's question; no story in memory asks it.
         Ok(None)
     }
+
+    async fn token_owners(&self, _limit: usize) -> Result<Vec<([u8; 32], TokenOwner)>, StoreError> {
+        self.sky.asked("listing tokens").await?;
+        Ok(self.tokens.lock().unwrap().clone())
+    }
 }
 
 impl LaneStore for MemoryStore {
     async fn raise_rollback(&self, id: DeploymentId, given: &Given) -> Result<Commanded, StoreError> {
+        self.sky.asked("raising a rollback").await?;
         Ok(self.give(id, Command::Rollback, given.clone(), None))
     }
 
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
+        self.sky.asked("recording that a rollback was accepted").await?;
         let mut tables = self.tables();
         let row = tables.rows.get_mut(&id).filter(|row| row.deployment.intent.rollback.is_some());
         self.news.notify_waiters();
@@ -404,7 +426,12 @@ impl LaneStore for MemoryStore {
         }))
     }
 
+    async fn token_owner(&self, sha256: [u8; 32]) -> Result<Option<TokenOwner>, StoreError> {
+        Store::token_owner(self, sha256).await
+    }
+
     async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
+        self.sky.asked("reading the newest deployment").await?;
         let tables = self.tables();
         Ok(tables
             .rows

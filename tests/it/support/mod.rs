@@ -1,5 +1,6 @@
 //! What the stories stand on.
 
+pub mod disk;
 pub mod fake_cloud;
 pub mod house;
 pub mod memory;

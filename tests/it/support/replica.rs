@@ -15,6 +15,7 @@ use cutover::{
     engine::{
         bundles::{Bundles, keep_fresh},
         driver::{Pulse, drive},
+        journal::Journal,
         lane::Lane,
         ports::{Inserted, Store},
         settings::EngineSettings,
@@ -24,6 +25,7 @@ use cutover::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    disk::Disk,
     house::new_deployment,
     memory::MemoryStore,
     region::{PATIENCE, Scene},
@@ -64,9 +66,10 @@ impl Replica {
     pub fn with(scene: &Scene, settings: EngineSettings) -> Self {
         let (store, bundles, pulse) =
             (Arc::new(MemoryStore::default()), Arc::new(Bundles::default()), Arc::new(Pulse::default()));
-        let worker =
-            Worker { store: store.clone(), cloud: Arc::new(scene.cloud()), holder: HolderId::new("replica-1"), settings };
-        let lane = Arc::new(Lane { store: store.clone(), cloud: Arc::new(scene.cloud()), bundles: bundles.clone(), settings });
+        let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
+        let (cloud, holder) = (Arc::new(scene.cloud()), HolderId::new("replica-1"));
+        let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), settings };
+        let lane = Arc::new(Lane::new(store.clone(), Arc::new(scene.cloud()), bundles.clone(), journal, settings));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(drive(Arc::new(worker), pulse, stop.clone()));
         tasks.spawn(keep_fresh(bundles, store.clone(), settings, stop.clone()));

@@ -1,0 +1,168 @@
+//! Rollbacks that were asked for while the database was away: kept here and on the disk, and put on record when it is back.
+//!
+//! The traffic does not hang on it: a shield at the load balancer is an order by itself. What hangs on it is who asked, when and
+//! why, and that no replica that still remembers something older goes forward first.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    local::{Entry, Line, LocalFiles},
+    ports::{Commanded, LaneStore, StoreError},
+};
+use crate::domain::{deployment::Deployment, ids::DeploymentId};
+
+/// How often the database is asked whether it takes what waits.
+const REPLAY_EVERY: Duration = Duration::from_millis(250);
+
+/// What waits for its record.
+#[derive(Debug)]
+pub struct Journal {
+    files: Arc<dyn LocalFiles>,
+    waiting: Mutex<BTreeMap<DeploymentId, Entry>>,
+    news: Notify,
+}
+
+impl Journal {
+    /// With what an earlier run left.
+    #[must_use]
+    pub fn new(files: Arc<dyn LocalFiles>, left: Vec<Entry>) -> Self {
+        let waiting = left.into_iter().map(|entry| (entry.deployment, entry)).collect();
+        Self { files, waiting: Mutex::new(waiting), news: Notify::new() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Entry>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn of(&self, id: DeploymentId) -> Option<Entry> {
+        self.waiting().get(&id).cloned()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting().len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// Writes a rollback down and returns once it is on the disk. Of two who ask for the same the first stays.
+    ///
+    /// # Errors
+    /// When the disk does not take it. It is remembered all the same, for as long as this process lives.
+    pub async fn asked(&self, entry: Entry) -> io::Result<()> {
+        let written = match self.of(entry.deployment) {
+            Some(_) => Ok(()),
+            None => self.files.append(Line::Asked(entry.clone())).await,
+        };
+        self.waiting().entry(entry.deployment).or_insert(entry);
+        self.news.notify_one();
+        written
+    }
+
+    /// Remembers when the load balancer had accepted it. `false`: it is no longer here, but on record.
+    pub async fn accepted(&self, id: DeploymentId, at: Timestamp) -> bool {
+        match self.waiting().get_mut(&id) {
+            Some(entry) => entry.accepted_at = entry.accepted_at.or(Some(at)),
+            None => return false,
+        }
+        // Not worth failing for: only the exact time is lost with it.
+        if let Err(error) = self.files.append(Line::Accepted { deployment: id, at }).await {
+            warn!(deployment = %id, %error, "the acceptance of a rollback could not be written down");
+        }
+        true
+    }
+
+    /// Shows what waits on a copy that does not know of it.
+    pub fn tell(&self, d: &mut Deployment) {
+        if let Some(entry) = self.of(d.id)
+            && d.phase.may_go_back()
+        {
+            d.intent.rollback_accepted_at = d.intent.rollback_accepted_at.or(entry.accepted_at);
+            // Of two who asked the first stays.
+            d.intent.rollback = Some(entry.given);
+        }
+    }
+
+    async fn over(&self, id: DeploymentId, accepted_at: Option<Timestamp>) -> bool {
+        {
+            let mut waiting = self.waiting();
+            if waiting.get(&id).is_some_and(|entry| entry.accepted_at != accepted_at) {
+                return false;
+            }
+            waiting.remove(&id);
+        }
+        if let Err(error) = self.files.append(Line::Over { deployment: id }).await {
+            warn!(deployment = %id, %error, "the journal could not be told that a rollback is on record; it will be put there again, which changes nothing");
+        }
+        true
+    }
+
+    /// Puts one on record.
+    ///
+    /// # Errors
+    /// When the database does not answer: it goes on waiting.
+    async fn replay<L: LaneStore>(&self, store: &L, entry: &Entry) -> Result<(), StoreError> {
+        let id = entry.deployment;
+        match store.raise_rollback(id, &entry.given).await? {
+            Commanded::Done { changed, .. } => {
+                info!(deployment = %id, target = %entry.target, by = entry.given.by, changed, "a rollback taken without the database is on record");
+            }
+            Commanded::Refused { deployment, .. } => {
+                let phase = deployment.deployment.phase.name();
+                warn!(deployment = %id, target = %entry.target, by = entry.given.by, phase, "a rollback taken without the database came too late to be put on record");
+            }
+            Commanded::Moved | Commanded::NotFound => {
+                warn!(deployment = %id, target = %entry.target, "a rollback taken without the database is of a deployment that is not on record");
+            }
+        }
+        // It may be accepted while it is put on record: then once more, and never again, for the first time stays.
+        for _ in 0..2 {
+            let accepted_at = self.of(id).and_then(|entry| entry.accepted_at);
+            if let Some(at) = accepted_at {
+                store.accepted(id, at).await?;
+            }
+            if self.over(id, accepted_at).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts on record what waits, whenever the database takes it, until `stop` is cancelled.
+pub async fn keep_replayed<L: LaneStore>(journal: Arc<Journal>, store: Arc<L>, stop: CancellationToken) {
+    loop {
+        let all: Vec<_> = journal.waiting().values().cloned().collect();
+        for entry in all {
+            match stop.run_until_cancelled(journal.replay(store.as_ref(), &entry)).await {
+                None => return,
+                Some(Ok(())) => {}
+                // Neither are the others taken.
+                Some(Err(StoreError::Unreachable { .. })) => break,
+                Some(Err(broken)) => {
+                    error!(deployment = %entry.deployment, error = %broken, "a rollback taken without the database cannot be put on record; it goes on waiting");
+                }
+            }
+        }
+        let empty = journal.is_empty();
+        let next = async { if empty { journal.news.notified().await } else { tokio::time::sleep(REPLAY_EVERY).await } };
+        if stop.run_until_cancelled(next).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The rollback lane: the one request that changes the cloud itself, queued behind nothing.
+//!
+//! The intent's commit and the deletion of the overlay go side by side, on connections and API tokens of their own. It needs no
+//! lease, no tick and no look. What may be sent when is decided in `domain::lane`; here it is sent, tried again, and answered.
+//! Where the record does not come in time `unrecorded` takes over; what is left after the answer is `work`'s to go on with.
+
+mod unrecorded;
+mod warm;
+mod work;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{timeout, timeout_at},
+};
+use tracing::{info, warn};
+
+use super::{
+    api::{RollbackOf, RolledBack, Trouble},
+    bundles::{Bundle, Bundles},
+    journal::Journal,
+    ports::{Cloud, Commanded, LaneStore, StoreError, Versioned},
+    settings::EngineSettings,
+};
+use crate::domain::{
+    action::Action,
+    command::Refusal,
+    deployment::{Deployment, Given},
+    ids::{DeploymentId, Target},
+    lane,
+    phase::Phase,
+    time,
+};
+pub use warm::keep_warm;
+use work::{Under, Work, moment};
+
+/// The lane of one replica.
+#[derive(Debug)]
+pub struct Lane<L, C> {
+    pub store: Arc<L>,
+    pub cloud: Arc<C>,
+    bundles: Arc<Bundles>,
+    journal: Arc<Journal>,
+    settings: EngineSettings,
+    under: Under,
+}
+
+/// An answer, and what goes on after it.
+#[derive(Debug)]
+struct Outcome {
+    answer: Result<RolledBack, Trouble>,
+    rest: Option<Work>,
+}
+
+/// What became of the intent.
+type Record = JoinHandle<Result<Commanded, StoreError>>;
+
+/// What the record's answer, or its absence, led to.
+enum Heard {
+    Recorded(Commanded),
+    Unrecorded(Result<Box<unrecorded::Done>, Trouble>, Option<StoreError>),
+}
+
+impl<L: LaneStore, C: Cloud> Lane<L, C> {
+    #[must_use]
+    pub fn new(store: Arc<L>, cloud: Arc<C>, bundles: Arc<Bundles>, journal: Arc<Journal>, settings: EngineSettings) -> Self {
+        Self { store, cloud, bundles, journal, settings, under: Under::default() }
+    }
+
+    /// Rolls back a deployment, or whatever runs for a service/environment.
+    ///
+    /// # Errors
+    /// `NotFound`, an illegal phase, nothing to go back to; without a database also what this replica may not send without it.
+    pub async fn rollback(self: Arc<Self>, of: RollbackOf, given: Given) -> Result<RolledBack, Trouble> {
+        let (answer, answered) = oneshot::channel();
+        // A task of its own: a client that hangs up does not stop a rollback half way, and the answer does not end it.
+        tokio::spawn(async move {
+            match self.run(of, given).await {
+                Ok(Outcome { answer: said, rest }) => {
+                    // Nobody may wait for it any more.
+                    let _ = answer.send(said);
+                    if let Some(work) = rest {
+                        self.go_on(work).await;
+                    }
+                }
+                Err(trouble) => drop(answer.send(Err(trouble))),
+            }
+        });
+        let ended = || StoreError::Broken { doing: "rolling back", source: "it ended without an answer".into() };
+        answered.await.unwrap_or_else(|_| Err(Trouble::Store(ended())))
+    }
+
+    async fn run(&self, of: RollbackOf, given: Given) -> Result<Outcome, Trouble> {
+        let until = Instant::now() + self.settings.rollback_tries_for;
+        let (id, bundle) = match of {
+            RollbackOf::Deployment(id) => (id, self.bundles.of(id)),
+            RollbackOf::Target(target) => return self.of_target(&target, given, until).await,
+        };
+        self.of_known(id, bundle, given, until).await
+    }
+
+    /// Whatever runs for a service/environment. A bundle saves the look-up; one of a deployment that has ended meanwhile says
+    /// nothing of the one that runs now.
+    async fn of_target(&self, target: &Target, given: Given, until: Instant) -> Result<Outcome, Trouble> {
+        if let Some(bundle) = self.bundles.running(target) {
+            match self.of_known(bundle.deployment.id, Some(bundle), given.clone(), until).await {
+                Ok(Outcome { answer: Ok(answer), .. }) if answer.deployment.phase.is_terminal() => {}
+                Err(Trouble::NotFound(_)) => {}
+                Err(Trouble::Refused { deployment, .. }) if deployment.phase.is_terminal() => {}
+                answer => return answer,
+            }
+        }
+        match self.store.newest(target).await? {
+            Some(newest) => self.of_newest(newest, given, until).await,
+            None => Err(Trouble::NotFound("service/environment with a deployment")),
+        }
+    }
+
+    /// A service whose newest deployment had to be looked up: the running one, or the one that ended last.
+    async fn of_newest(&self, newest: Versioned, given: Given, until: Instant) -> Result<Outcome, Trouble> {
+        let d = newest.deployment;
+        if !d.phase.is_terminal() {
+            return self.of_known(d.id, None, given, until).await;
+        }
+        let ended_long_ago = d.ended_at.is_none_or(|at| time::between(at, given.at) > self.settings.rollback_repeats_for);
+        if d.phase == Phase::RolledBack && !ended_long_ago {
+            let answer = RolledBack { deployment: Box::new(d), mode: "instant", accepted: true, durable: true };
+            return Ok(Outcome { answer: Ok(answer), rest: None });
+        }
+        Err(Trouble::NothingToRollBackTo)
+    }
+
+    async fn of_known(
+        &self,
+        id: DeploymentId,
+        bundle: Option<Bundle>,
+        given: Given,
+        until: Instant,
+    ) -> Result<Outcome, Trouble> {
+        let began = Instant::now();
+        let mut record: Record = {
+            let (store, given) = (self.store.clone(), given.clone());
+            tokio::spawn(async move { store.raise_rollback(id, &given).await })
+        };
+        let Some(bundle) = bundle else {
+            return self.recorded(heard(record.await)?, &[], began, until).await;
+        };
+        let early = lane::at_once(&bundle.deployment, bundle.confirmed.age(), &self.settings.timing);
+        // Not sent, and not tried again, for longer than a copy is trusted: later the base may be on green.
+        let early_until = until.min(began + self.settings.timing.commit_delay / 2);
+        let call = async {
+            match &early {
+                Some(action) => self.insist(&bundle.deployment, action, early_until).await.is_ok(),
+                None => false,
+            }
+        };
+        let (heard_of, early_accepted) = tokio::join!(self.hear(&mut record, &bundle, &given, until), call);
+        let mut accepted: Vec<Action> = early.into_iter().filter(|_| early_accepted).collect();
+        match heard_of {
+            Heard::Recorded(commanded) => self.recorded(commanded, &accepted, began, until).await,
+            Heard::Unrecorded(Ok(done), failed) => {
+                accepted.extend(done.accepted);
+                match self.after_all(record, failed, None).await {
+                    Ok(commanded) => self.recorded(commanded, &accepted, began, until).await,
+                    Err(_) => Ok(done.outcome),
+                }
+            }
+            // Nothing was sent: then only the record helps, and it is waited for.
+            Heard::Unrecorded(Err(trouble), failed) => match self.after_all(record, failed, Some(until)).await {
+                Ok(commanded) => self.recorded(commanded, &accepted, began, until).await,
+                Err(_) => Err(trouble),
+            },
+        }
+    }
+
+    /// Waits for the record as long as it may take, and then goes on without it.
+    async fn hear(&self, record: &mut Record, bundle: &Bundle, given: &Given, until: Instant) -> Heard {
+        let patience = if self.bundles.database_is_away() { Duration::ZERO } else { self.settings.record_patience };
+        let failed = match timeout(patience, &mut *record).await.map(heard) {
+            Ok(Ok(commanded)) => return Heard::Recorded(commanded),
+            Ok(Err(error)) => {
+                warn!(deployment = %bundle.deployment.id, %error, "a rollback goes on without its record");
+                Some(error)
+            }
+            Err(_) => None,
+        };
+        Heard::Unrecorded(self.unrecorded(bundle, given, until).await.map(Box::new), failed)
+    }
+
+    /// The record, if it has come by now, or comes until `until`.
+    async fn after_all(
+        &self,
+        record: Record,
+        failed: Option<StoreError>,
+        until: Option<Instant>,
+    ) -> Result<Commanded, StoreError> {
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        match until {
+            None if !record.is_finished() => Err(late()),
+            None => heard(record.await),
+            Some(until) => timeout_at(until.into(), record).await.map_or_else(|_| Err(late()), heard),
+        }
+    }
+
+    /// Goes back by the record as the commit of the intent left it; `done` was accepted already.
+    async fn recorded(
+        &self,
+        commanded: Commanded,
+        done: &[Action],
+        began: Instant,
+        until: Instant,
+    ) -> Result<Outcome, Trouble> {
+        let d = match commanded {
+            Commanded::Done { deployment, .. } => deployment.deployment,
+            Commanded::Refused { refusal, deployment } => return Err(refused(refusal, deployment.deployment)),
+            Commanded::Moved | Commanded::NotFound => return Err(Trouble::NotFound("deployment")),
+        };
+        let wanted = lane::after_commit(&d).into_iter().filter(|action| !done.contains(action)).collect();
+        let mut work = Work { wanted, after: None, until: began + self.timing().serves(), d };
+        let accepted = self.send(&mut work, until).await;
+        let d = &work.d;
+        let by = d.intent.rollback.as_ref().map(|given| given.by.as_str());
+        info!(deployment = %d.id, target = %d.target, number = d.number, by, accepted, "rollback asked for");
+        let deployment = if accepted { self.noted(work.d.clone()).await } else { work.d.clone() };
+        let answer = RolledBack { deployment: Box::new(deployment), mode: "instant", accepted, durable: true };
+        Ok(Outcome { answer: Ok(answer), rest: Some(work) })
+    }
+
+    /// The record with the time at which the load balancer had accepted it.
+    async fn noted(&self, mut d: Deployment) -> Deployment {
+        let nothing_to_note = d.phase.is_terminal()
+            || d.intent.rollback_accepted_at.is_some()
+            || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
+            || d.overlays.is_empty();
+        if nothing_to_note {
+            return d;
+        }
+        let at = moment();
+        // The engine notes it too: no answer waits for that.
+        if let Ok(Some(stored)) = timeout(self.settings.record_patience, self.note_accepted(d.id, at)).await {
+            return stored;
+        }
+        d.intent.rollback_accepted_at = Some(at);
+        d
+    }
+}
+
+fn late() -> StoreError {
+    StoreError::Unreachable { doing: "raising a rollback", source: "no answer yet".into() }
+}
+
+fn heard(ended: Result<Result<Commanded, StoreError>, tokio::task::JoinError>) -> Result<Commanded, StoreError> {
+    ended.unwrap_or_else(|panic| Err(StoreError::Broken { doing: "raising a rollback", source: Box::new(panic) }))
+}
+
+fn refused(refusal: Refusal, deployment: Deployment) -> Trouble {
+    Trouble::Refused { refusal, deployment: Box::new(deployment) }
+}

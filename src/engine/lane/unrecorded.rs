@@ -1,0 +1,152 @@
+//! A rollback whose record does not come: shields by what this replica remembers, and a line in its journal, side by side.
+//!
+//! `domain::lane` says what may be sent; here it is looked, sent and written down. The record is still asked for meanwhile, and
+//! if it comes through after all, that is what is answered.
+
+use std::{collections::VecDeque, time::Instant};
+
+use jiff::Timestamp;
+use tracing::{error, info};
+
+use super::{
+    Lane, Outcome,
+    work::{Work, moment},
+};
+use crate::{
+    domain::{
+        action::Action,
+        command::{self, Command},
+        deployment::{Deployment, Given},
+        lane::{self, Orders, Unrecorded},
+        timing::Timing,
+    },
+    engine::{
+        api::{RolledBack, Trouble},
+        bundles::Bundle,
+        local::Entry,
+        ports::{Cloud, LaneStore, Recency},
+    },
+};
+
+/// What was done without the record.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub outcome: Outcome,
+    /// What was accepted of it.
+    pub accepted: Vec<Action>,
+}
+
+impl<L: LaneStore, C: Cloud> Lane<L, C> {
+    pub(super) fn timing(&self) -> Timing {
+        Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }
+    }
+
+    /// Goes back by what is remembered.
+    ///
+    /// # Errors
+    /// Where that says that it is not legal, or where nothing may be sent.
+    pub(super) async fn unrecorded(&self, bundle: &Bundle, given: &Given, until: Instant) -> Result<Done, Trouble> {
+        let mut d = asked(&bundle.deployment, given)?;
+        self.journal.tell(&mut d);
+        if is_accepted(&d) {
+            let durable = is_on_record(&bundle.deployment);
+            return Ok(Done { outcome: answered(d, durable, None), accepted: Vec::new() });
+        }
+        let entry = Entry {
+            deployment: d.id,
+            target: d.target.clone(),
+            given: d.intent.rollback.clone().unwrap_or_else(|| given.clone()),
+            accepted_at: None,
+        };
+        match self.decide(bundle, &d, until).await {
+            Unrecorded::Send(orders) => Ok(self.shield(bundle, d, entry, orders, until).await),
+            Unrecorded::TooLate(why) => Err(self.out_of_reach(&d, why)),
+            // `decide` has looked already.
+            Unrecorded::Look | Unrecorded::Nothing => {
+                if self.journal.asked(entry).await.is_ok() {
+                    return Ok(Done { outcome: answered(d, false, None), accepted: Vec::new() });
+                }
+                let why = "nothing of it is at the load balancer yet, and the disk does not take the order";
+                Err(self.out_of_reach(&d, why.to_owned()))
+            }
+        }
+    }
+
+    async fn decide(&self, bundle: &Bundle, d: &Deployment, until: Instant) -> Unrecorded {
+        let timing = self.timing();
+        match lane::without_record(d, bundle.confirmed.age(), &timing, Timestamp::now()) {
+            Unrecorded::Look => {
+                let deadline = until.min(Instant::now() + self.settings.look_timeout);
+                let began = Instant::now();
+                let look = self.cloud.observe(d, Recency::Now, deadline).await;
+                match lane::after_look(d, &look, &timing) {
+                    // It serves from the look's beginning.
+                    Unrecorded::Send(orders) => {
+                        Unrecorded::Send(Orders { within: orders.within.saturating_sub(began.elapsed()), ..orders })
+                    }
+                    other => other,
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// The shields and the journal's line, side by side.
+    async fn shield(&self, bundle: &Bundle, d: Deployment, entry: Entry, orders: Orders, until: Instant) -> Done {
+        let (id, durable) = (d.id, is_on_record(&bundle.deployment));
+        let mut work = Work {
+            wanted: VecDeque::from([orders.shields.clone()]),
+            after: orders.overlays,
+            until: Instant::now() + orders.within,
+            d,
+        };
+        let write = async { if durable { Ok(()) } else { self.journal.asked(entry).await } };
+        let (written, accepted) = tokio::join!(write, self.send(&mut work, until));
+        if let Err(error) = &written {
+            error!(deployment = %id, %error, "a rollback without the database could not be written down on this machine's disk");
+        }
+        info!(deployment = %id, target = %work.d.target, number = work.d.number, accepted, "rollback taken without the database");
+        if accepted {
+            let at = moment();
+            work.d.intent.rollback_accepted_at = Some(at);
+            self.journal.accepted(id, at).await;
+        } else if written.is_err() {
+            let why = "neither the load balancer nor the disk has taken it yet; it is tried on".to_owned();
+            let answer = Err(self.out_of_reach(&work.d, why));
+            return Done { outcome: Outcome { answer, rest: Some(work) }, accepted: Vec::new() };
+        }
+        let mut d = work.d.clone();
+        self.journal.tell(&mut d);
+        let accepted = if accepted { vec![orders.shields] } else { Vec::new() };
+        Done { outcome: answered(d, durable, Some(work)), accepted }
+    }
+
+    fn out_of_reach(&self, d: &Deployment, why: String) -> Trouble {
+        Trouble::OutOfReach { why, by_hand: self.cloud.by_hand(d) }
+    }
+}
+
+/// The copy as the command leaves it.
+fn asked(copy: &Deployment, given: &Given) -> Result<Deployment, Trouble> {
+    let mut d = copy.clone();
+    match command::give(copy, Command::Rollback, given.clone()) {
+        Ok(command::Outcome::Changed(intent)) => d.intent = *intent,
+        Ok(command::Outcome::Unchanged) => {}
+        Err(refusal) => return Err(super::refused(refusal, d)),
+    }
+    Ok(d)
+}
+
+/// The database knew of it when it was last heard.
+fn is_on_record(copy: &Deployment) -> bool {
+    copy.intent.rollback.is_some() || copy.going_back.is_some()
+}
+
+fn is_accepted(d: &Deployment) -> bool {
+    d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
+}
+
+fn answered(d: Deployment, durable: bool, rest: Option<Work>) -> Outcome {
+    let accepted = is_accepted(&d);
+    Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: "instant", accepted, durable }), rest }
+}

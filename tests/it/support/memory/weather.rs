@@ -1,0 +1,36 @@
+//! A database that does not answer.
+
+use std::{
+    future,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use cutover::engine::ports::StoreError;
+
+/// How a store takes what it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Weather {
+    Fine,
+    /// Nobody listens.
+    Refuses,
+    /// Whoever asks waits for ever.
+    Hangs,
+}
+
+#[derive(Debug, Default)]
+pub struct Sky(AtomicU8);
+
+impl Sky {
+    pub fn turns(&self, weather: Weather) {
+        self.0.store(weather as u8, Ordering::Relaxed);
+    }
+
+    pub(super) async fn asked(&self, doing: &'static str) -> Result<(), StoreError> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            1 => Err(StoreError::Unreachable { doing, source: "as the test wished".into() }),
+            _ => future::pending().await,
+        }
+    }
+}
