@@ -9,6 +9,7 @@ mod edited;
 mod engine;
 mod faults;
 mod offline;
+mod outage;
 mod preview;
 mod refused;
 mod region;

@@ -4,6 +4,7 @@ pub mod disk;
 pub mod fake_cloud;
 pub mod house;
 pub mod memory;
+pub mod own_postgres;
 pub mod postgres;
 pub mod process;
 pub mod region;

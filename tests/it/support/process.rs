@@ -45,6 +45,7 @@ pub struct Service {
     pub url: String,
     dir: TempDir,
     aws: String,
+    settings: Vec<(String, String)>,
     child: Option<Child>,
     http: reqwest::Client,
 }
@@ -52,6 +53,11 @@ pub struct Service {
 impl Service {
     /// Starts it against an AWS endpoint and waits until it is ready.
     pub async fn start(aws: &str) -> Self {
+        Self::with(aws, &[]).await
+    }
+
+    /// The same with other settings, by their names in the environment.
+    pub async fn with(aws: &str, settings: &[(&str, &str)]) -> Self {
         // Below the system's temporary folder: user postgres must be able to pass every folder above.
         let dir = tempfile::Builder::new().prefix("cutover-it-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
@@ -61,6 +67,7 @@ impl Service {
             url: format!("http://127.0.0.1:{port}"),
             dir,
             aws: aws.to_owned(),
+            settings: settings.iter().map(|(key, value)| (format!("CUTOVER__{key}"), (*value).to_owned())).collect(),
             child: None,
             http: reqwest::Client::builder().timeout(Duration::from_secs(70)).build().unwrap(),
         };
@@ -76,7 +83,7 @@ impl Service {
             .arg("--config")
             .arg(self.dir.path().join("settings.toml"))
             .arg("--state-dir")
-            .arg(self.dir.path().join("state"))
+            .arg(self.state())
             .arg("--listen")
             .arg(self.url.trim_start_matches("http://"))
             .env("CUTOVER_BOOTSTRAP_TOKEN", TOKEN)
@@ -84,6 +91,7 @@ impl Service {
             .env("AWS_ACCESS_KEY_ID", "AKIATEST")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .env("AWS_REGION", "eu-west-1")
+            .envs(self.settings.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -116,6 +124,10 @@ impl Service {
         terminate(&child);
         let ended = tokio::time::timeout(Duration::from_secs(12), child.wait()).await;
         assert!(ended.is_ok_and(|status| status.unwrap().success()), "it did not stop by itself:\n{}", self.said());
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     fn log(&self) -> PathBuf {

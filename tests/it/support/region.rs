@@ -97,6 +97,12 @@ impl Scene {
         self.land.shared.now().groups.keys().cloned().collect()
     }
 
+    /// Minimum and protection of a group.
+    pub fn pin(&self, group: &str) -> (u32, String) {
+        let group = &self.land.shared.now().groups[group];
+        (group.min, group.deletion_protection.clone())
+    }
+
     /// Rules that are not the service's own.
     pub fn extra_rules(&self) -> usize {
         let region = self.land.shared.now();
