@@ -24,6 +24,8 @@ use crate::{
 };
 
 const STOP_WITHIN: Duration = Duration::from_millis(1500);
+/// How long a start that could do without the database waits for it.
+const OPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// Between two tries to reach a database that was away at the start.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,7 +64,13 @@ impl Base {
         };
         let store = Arc::new(PgStore::unopened(&config.database.store(url))?);
         let mut base = Self { store, embedded, installation: Uuid::nil(), opened: CancellationToken::new(), token };
-        match (base.open().await, kept.installation) {
+        let opened = if kept.bundles.is_empty() {
+            base.open().await
+        } else {
+            let late = |_| Err("it did not answer in time".into());
+            tokio::time::timeout(OPEN_PATIENCE, base.open()).await.unwrap_or_else(late)
+        };
+        match (opened, kept.installation) {
             (Ok(installation), here) => {
                 if here.is_some_and(|here| here != installation) {
                     warn!(%installation, "the rollback lane's files are of another installation: they are not used, and written anew");
