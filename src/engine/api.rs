@@ -68,12 +68,6 @@ pub struct Shown {
     pub as_of: Option<Timestamp>,
 }
 
-impl From<Versioned> for Shown {
-    fn from(read: Versioned) -> Self {
-        Self { read, as_of: None }
-    }
-}
-
 /// Whether requests may be sent here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ready {

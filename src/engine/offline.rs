@@ -20,7 +20,7 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
     /// The record, or what is remembered of it.
     pub(super) async fn read(&self, id: DeploymentId) -> Result<Shown, Trouble> {
         match self.asked(self.store.get(id)).await {
-            Ok(read) => read.map(Shown::from).ok_or(Trouble::NotFound("deployment")),
+            Ok(read) => read.map(|read| self.on_record(read)).ok_or(Trouble::NotFound("deployment")),
             Err(away @ StoreError::Unreachable { .. }) => {
                 self.bundles.of(id).map(|bundle| self.remembered(bundle)).ok_or(away.into())
             }
@@ -31,7 +31,7 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
     /// The records; or, of one service/environment, the deployment that runs as it is remembered.
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Shown>, Trouble> {
         let away = match self.asked(self.store.list(filter)).await {
-            Ok(read) => return Ok(read.into_iter().map(Shown::from).collect()),
+            Ok(read) => return Ok(read.into_iter().map(|read| self.on_record(read)).collect()),
             Err(away @ StoreError::Unreachable { .. }) => away,
             Err(broken) => return Err(broken.into()),
         };
@@ -52,6 +52,12 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
         };
         let late = || StoreError::Unreachable { doing: "reading", source: "no answer yet".into() };
         timeout(patience, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// With the order that waits to be put on it.
+    fn on_record(&self, mut read: Versioned) -> Shown {
+        self.journal.tell(&mut read.deployment);
+        Shown { read, as_of: None }
     }
 
     fn remembered(&self, bundle: Bundle) -> Shown {
