@@ -53,7 +53,11 @@ impl Story {
         let scene = Scene::new(&Stage { routes: 2, ..Stage::default() }).await;
         let postgres = OwnPostgres::start().await;
         let url = postgres.url();
-        let settings = [("DATABASE__URL", url.as_str()), ("ENGINE__QUIET_PERIOD", from.quiet_period)];
+        let settings = [
+            ("DATABASE__URL", url.as_str()),
+            ("ENGINE__QUIET_PERIOD", from.quiet_period),
+            ("OFFLINE__RECORD_PATIENCE", "250ms"),
+        ];
         let service = Service::with(scene.sim.endpoint(), &settings).await;
         let mut declared = declaration(&scene);
         declared["strategy"] = json!({"stages": from.stages, "bake_time": from.bake_time});

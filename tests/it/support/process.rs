@@ -36,6 +36,10 @@ elb_changes = { size = 1000, per_second = 1000 }
 elb_looks = { size = 1000, per_second = 1000 }
 auto_scaling = { size = 1000, per_second = 1000 }
 
+# A busy machine is no outage.
+[offline]
+record_patience = "2s"
+
 [log]
 format = "text"
 "#;
