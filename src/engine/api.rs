@@ -15,7 +15,7 @@ use crate::domain::{
     command::{Command, Refusal},
     declaration::{Declaration, Strategy},
     deployment::{Deployment, Status},
-    ids::{DeploymentId, Image, Target},
+    ids::{DeploymentId, Image, RouteRef, Target},
     preflight::Check,
     survey::FieldFault,
 };
@@ -165,6 +165,17 @@ pub struct RolledBack {
     pub accepted: bool,
     /// The intent is in the database.
     pub durable: bool,
+    /// What became of it on each route; empty where nothing was sent.
+    pub routes: Vec<RouteOutcome>,
+}
+
+/// What became of a rollback on one route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteOutcome {
+    pub route: RouteRef,
+    pub accepted: bool,
+    /// What was said last where it was not.
+    pub said: Option<String>,
 }
 
 /// What a rollback is asked of.

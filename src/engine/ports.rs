@@ -434,6 +434,9 @@ pub trait Cloud: Send + Sync + 'static {
     /// The lines by which a person with rights of their own sends all traffic back, were everything else down; none when nothing of
     /// `d` is at the provider yet.
     fn by_hand(&self, d: &Deployment) -> Vec<String>;
+    /// Returns once an answer to a rollback's `action`, sent just now, is later than most of late, if it is worth sending it once
+    /// more; never, while requests are scarce.
+    fn overdue(&self, d: &Deployment, action: &Action) -> impl Future<Output = ()> + Send;
     /// Makes one change. Calls of several routes go side by side. No call is sent after `deadline`; none is retried.
     fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> impl Future<Output = Result<(), Fault>> + Send;
 }

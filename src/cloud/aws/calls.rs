@@ -1,12 +1,15 @@
 //! Counts every call, by lane and operation: how it ended, how long it waited for its token, how long its answer took.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use super::{budget::Lane, operation::Operation};
+use super::{
+    budget::Lane,
+    operation::{Class, Operation},
+};
 use crate::engine::ports::{CallFigures, Fault, FaultKind};
 
 /// Upper bounds in seconds, from an answer on the same network to a look's longest.
@@ -37,9 +40,18 @@ impl Outcome {
     }
 }
 
+/// Answers of late that tell how long one may be waited for.
+const RECENT: usize = 64;
+/// Fewer say nothing.
+const RECENT_MIN: usize = 10;
+
 /// The counts since the process started.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Mutex<BTreeMap<(Lane, Operation), Tally>>);
+pub(super) struct Calls {
+    tallies: Mutex<BTreeMap<(Lane, Operation), Tally>>,
+    /// How long the last changes of rules took to be answered, the newest last.
+    recent: Mutex<VecDeque<Duration>>,
+}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -60,6 +72,13 @@ impl Calls {
 
     /// A call that passed the gate. One that the fence held back took no time of AWS's.
     pub(super) fn made(&self, lane: Lane, operation: Operation, waited: Duration, outcome: Outcome, took: Duration) {
+        if outcome == Outcome::Answered && operation.class() == Class::ElbChanges {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.len() >= RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(took);
+        }
         self.note(lane, operation, |tally| {
             tally.waited += waited;
             tally.count(outcome);
@@ -74,7 +93,7 @@ impl Calls {
     }
 
     pub(super) fn figures(&self) -> Vec<CallFigures> {
-        let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let figures = tallies.iter().map(|((lane, operation), tally)| CallFigures {
             lane: lane.name(),
             operation: operation.name(),
@@ -86,8 +105,15 @@ impl Calls {
         figures.collect()
     }
 
+    /// Of the last changes of rules, 95 in a hundred were answered within this.
+    pub(super) fn usual_change(&self) -> Option<Duration> {
+        let mut recent: Vec<_> = self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        recent.sort_unstable();
+        recent.get((recent.len() * 95).div_ceil(100).saturating_sub(1)).copied().filter(|_| recent.len() >= RECENT_MIN)
+    }
+
     fn note(&self, lane: Lane, operation: Operation, note: impl FnOnce(&mut Tally)) {
-        note(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((lane, operation)).or_default());
+        note(self.tallies.lock().unwrap_or_else(PoisonError::into_inner).entry((lane, operation)).or_default());
     }
 }
 
@@ -100,6 +126,20 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_usual_is_told_by_the_last_answers_to_changes_of_rules_once_there_are_some() {
+        let (calls, ms) = (Calls::default(), Duration::from_millis);
+        let answered = |took| calls.made(Lane::Forward, Operation::ModifyRule, ms(0), Outcome::Answered, ms(took));
+        (0..9).for_each(|_| answered(5_000));
+        calls.made(Lane::Forward, Operation::DescribeRules, ms(0), Outcome::Answered, ms(9_000));
+        calls.made(Lane::Forward, Operation::ModifyRule, ms(0), Outcome::Failed(FaultKind::Transient), ms(9_000));
+        assert_eq!(calls.usual_change(), None, "nine say nothing");
+        answered(5_000);
+        assert_eq!(calls.usual_change(), Some(ms(5_000)));
+        (1..=64).for_each(answered);
+        assert_eq!(calls.usual_change(), Some(ms(61)), "what was long ago is forgotten");
+    }
 
     #[test]
     fn a_call_is_counted_once_by_how_it_ended_and_timed_if_it_was_sent() {

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     error::Error,
+    future,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -25,13 +26,16 @@ use super::{
     fence::{Fence, SendBefore},
     gate::Gate,
     looks::Looks,
-    operation::Operation,
+    operation::{Class, Operation},
     session::Session,
 };
 use crate::{domain::declaration::Provider, engine::ports::Fault};
 
 /// Regions and roles that one process keeps clients for; those of a further one replace those that were unused for longest.
 const CLIENTS_MAX: usize = 100;
+
+/// No answer is taken to be late before this.
+const OVERDUE_MIN: Duration = Duration::from_millis(50);
 
 /// How AWS is reached. The endpoint is AWS's own, or `AWS_ENDPOINT_URL`; credentials come by the SDK's chain.
 #[derive(Debug, Clone)]
@@ -191,6 +195,16 @@ impl Clients {
     pub(super) fn on(mut self, lane: Lane) -> Self {
         self.gate.lane = lane;
         self
+    }
+
+    /// Returns once a change of rules that was sent just now is answered later than most of late; never, while tokens are scarce.
+    pub(super) async fn overdue(&self) {
+        let Some(usual) = self.gate.budget.calls.usual_change() else { return future::pending().await };
+        tokio::time::sleep(usual.max(OVERDUE_MIN)).await;
+        // Asked only now: a burst of rollbacks has taken what there was.
+        if !self.gate.tokens.plenty(Class::ElbChanges) {
+            future::pending::<()>().await;
+        }
     }
 
     /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.

@@ -158,6 +158,10 @@ impl Cloud for AwsCloud {
         }
     }
 
+    async fn overdue(&self, d: &Deployment, _action: &Action) {
+        self.clients(&d.declaration.provider).overdue().await;
+    }
+
     fn by_hand(&self, d: &Deployment) -> Vec<String> {
         by_hand::lines(d)
     }

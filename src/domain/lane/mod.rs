@@ -49,6 +49,19 @@ pub fn after_commit(committed: &Deployment) -> Vec<Action> {
     shields.into_iter().chain(delete_overlays(committed)).collect()
 }
 
+/// What the lane sends, one part for each route: each route is tried by itself, and says by itself what became of it.
+#[must_use]
+pub fn by_route(action: &Action, d: &Deployment) -> Vec<(usize, Action)> {
+    match action {
+        Action::RaiseShields { routes } => routes.iter().map(|i| (*i, Action::RaiseShields { routes: vec![*i] })).collect(),
+        Action::DeleteRules { rules } => {
+            let place = |rule| d.overlays.iter().position(|overlay| overlay == rule).unwrap_or(0);
+            rules.iter().map(|rule| (place(rule), Action::DeleteRules { rules: vec![rule.clone()] })).collect()
+        }
+        other => vec![(0, other.clone())],
+    }
+}
+
 fn delete_overlays(d: &Deployment) -> Option<Action> {
     (!d.overlays.is_empty()).then(|| Action::DeleteRules { rules: d.overlays.clone() })
 }
@@ -94,6 +107,16 @@ mod tests {
         let back = baking.turning_back(crate::domain::deployment::Trigger::Manual, None, at(1));
         assert_eq!(back.phase, Phase::RollingBack { shield: true, ends: BackAs::RolledBack });
         assert_eq!(names(&after_commit(&back)), ["raise_shields", "delete_rules"]);
+    }
+
+    #[test]
+    fn every_route_gets_its_own_part() {
+        let d = deployment(2, COMMITTING);
+        let wanted = after_commit(&d);
+        let shield = |i| (i, Action::RaiseShields { routes: vec![i] });
+        assert_eq!(by_route(&wanted[0], &d), [shield(0), shield(1)]);
+        let delete = |i: usize| (i, Action::DeleteRules { rules: vec![d.overlays[i].clone()] });
+        assert_eq!(by_route(&wanted[1], &d), [delete(0), delete(1)]);
     }
 
     #[test]

@@ -129,7 +129,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         }
         let ended_long_ago = d.ended_at.is_none_or(|at| time::between(at, given.at) > self.settings.rollback_repeats_for);
         if d.phase == Phase::RolledBack && !ended_long_ago {
-            let answer = RolledBack { deployment: Box::new(d), mode: "instant", accepted: true, durable: true };
+            let answer =
+                RolledBack { deployment: Box::new(d), mode: "instant", accepted: true, durable: true, routes: Vec::new() };
             return Ok(Outcome { answer: Ok(answer), rest: None });
         }
         Err(Trouble::NothingToRollBackTo)
@@ -222,14 +223,15 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             Commanded::Refused { refusal, deployment } => return Err(refused(refusal, deployment.deployment)),
             Commanded::Moved | Commanded::NotFound => return Err(Trouble::NotFound("deployment")),
         };
-        let wanted = lane::after_commit(&d).into_iter().filter(|action| !done.contains(action)).collect();
-        let mut work = Work { wanted, after: None, until: began + self.timing().serves(), d };
+        let wanted: Vec<_> = lane::after_commit(&d).into_iter().filter(|action| !done.contains(action)).collect();
+        let mut work = Work::new(d, wanted, None, began + self.timing().serves());
         let accepted = self.send(&mut work, until).await;
         let d = &work.d;
         let by = d.intent.rollback.as_ref().map(|given| given.by.as_str());
         info!(deployment = %d.id, target = %d.target, number = d.number, by, accepted, "rollback asked for");
         let deployment = if accepted { self.noted(work.d.clone()).await } else { work.d.clone() };
-        let answer = RolledBack { deployment: Box::new(deployment), mode: "instant", accepted, durable: true };
+        let (mode, routes) = ("instant", work.outcomes());
+        let answer = RolledBack { deployment: Box::new(deployment), mode, accepted, durable: true, routes };
         Ok(Outcome { answer: Ok(answer), rest: Some(work) })
     }
 

@@ -3,7 +3,7 @@
 //! `domain::lane` says what may be sent; here it is looked, sent and written down. The record is still asked for meanwhile, and
 //! if it comes through after all, that is what is answered.
 
-use std::{collections::VecDeque, time::Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{error, info};
@@ -94,12 +94,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     /// The shields and the journal's line, side by side.
     async fn shield(&self, bundle: &Bundle, d: Deployment, entry: Entry, orders: Orders, until: Instant) -> Done {
         let (id, durable) = (d.id, is_on_record(&bundle.deployment));
-        let mut work = Work {
-            wanted: VecDeque::from([orders.shields.clone()]),
-            after: orders.overlays,
-            until: Instant::now() + orders.within,
-            d,
-        };
+        let mut work = Work::new(d, [orders.shields.clone()], orders.overlays, Instant::now() + orders.within);
         let write = async { if durable { Ok(()) } else { self.journal.asked(entry).await } };
         let (written, accepted) = tokio::join!(write, self.send(&mut work, until));
         if let Err(error) = &written {
@@ -148,5 +143,6 @@ fn is_accepted(d: &Deployment) -> bool {
 
 fn answered(d: Deployment, durable: bool, rest: Option<Work>) -> Outcome {
     let accepted = is_accepted(&d);
-    Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: "instant", accepted, durable }), rest }
+    let routes = rest.as_ref().map(Work::outcomes).unwrap_or_default();
+    Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: "instant", accepted, durable, routes }), rest }
 }

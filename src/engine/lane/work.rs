@@ -1,18 +1,23 @@
 //! What one rollback asks of the load balancer: sent in order, tried again, and gone on with after the answer.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures::future::{Either, join_all, select};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Lane;
 use crate::{
-    domain::{action::Action, deployment::Deployment, ids::DeploymentId, retry},
-    engine::ports::{Cloud, Fault, FaultKind, LaneStore},
+    domain::{action::Action, deployment::Deployment, ids::DeploymentId, lane, retry},
+    engine::{
+        api::RouteOutcome,
+        ports::{Cloud, Fault, FaultKind, LaneStore},
+    },
 };
 
 /// The most pause between two attempts: somebody is waiting for the answer.
@@ -29,11 +34,30 @@ pub(super) fn moment() -> Timestamp {
 pub(super) struct Work {
     pub d: Deployment,
     /// Each once the one before is accepted on every route; when all are, so is the rollback.
-    pub wanted: VecDeque<Action>,
+    wanted: VecDeque<Action>,
+    /// What became of the first of them, by route.
+    routes: BTreeMap<usize, Result<(), String>>,
     /// After that, if time is left.
-    pub after: Option<Action>,
+    after: Option<Action>,
     /// Nothing is sent later than this: what comes late could meet the next deployment.
-    pub until: Instant,
+    until: Instant,
+}
+
+impl Work {
+    pub(super) fn new(d: Deployment, wanted: impl IntoIterator<Item = Action>, after: Option<Action>, until: Instant) -> Self {
+        Self { d, wanted: wanted.into_iter().collect(), routes: BTreeMap::new(), after, until }
+    }
+
+    /// What became of it so far. The routes of an action that is over are all accepted.
+    pub(super) fn outcomes(&self) -> Vec<RouteOutcome> {
+        let one = |(i, outcome): (&usize, &Result<(), String>)| {
+            let route = self.d.declaration.routes.get(*i)?.clone();
+            // What follows has not been tried where this was not accepted everywhere.
+            let accepted = outcome.is_ok() && self.wanted.len() <= 1;
+            Some(RouteOutcome { route, accepted, said: outcome.clone().err() })
+        };
+        self.routes.iter().filter_map(one).collect()
+    }
 }
 
 /// Whose work goes on after its answer.
@@ -57,13 +81,26 @@ impl Drop for Taken {
 }
 
 impl<L: LaneStore, C: Cloud> Lane<L, C> {
-    /// Sends what is wanted, in order. `false` when time ran out, or it will never be accepted as it is.
+    /// Sends what is wanted, in order, on all routes side by side. `false` when time ran out, or one will never be accepted as it
+    /// is.
     pub(super) async fn send(&self, work: &mut Work, until: Instant) -> bool {
+        let until = until.min(work.until);
         while let Some(action) = work.wanted.front() {
-            if self.insist(&work.d, action, until.min(work.until)).await.is_err() {
+            let (d, routes) = (&work.d, &work.routes);
+            let open = lane::by_route(action, d).into_iter().filter(|(i, _)| !routes.get(i).is_some_and(Result::is_ok));
+            let sent = open.map(|(i, part)| async move {
+                let outcome = self.insist(d, &part, until).await;
+                (i, outcome.map_err(|fault| fault.to_string()))
+            });
+            let outcomes = join_all(sent).await;
+            work.routes.extend(outcomes);
+            if work.routes.values().any(Result::is_err) {
                 return false;
             }
             work.wanted.pop_front();
+            if !work.wanted.is_empty() {
+                work.routes.clear();
+            }
         }
         true
     }
@@ -76,19 +113,39 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         // One is enough: whoever asks again while it goes on tries for as long as they wait.
         let Some(_taken) = self.under.take(work.d.id) else { return };
         if !work.wanted.is_empty() {
-            let until = work.until;
-            if !self.send(&mut work, until).await {
-                warn!(deployment = %work.d.id, target = %work.d.target, "the rollback was not accepted in the lane's time; the engine goes on");
+            if !self.persist(&mut work).await {
                 return;
             }
-            let at = moment();
             info!(deployment = %work.d.id, target = %work.d.target, number = work.d.number, "the rollback is accepted");
-            self.note_accepted(work.d.id, at).await;
+            self.note_accepted(work.d.id, moment()).await;
         }
         if let Some(action) = work.after.take() {
             // Under a shield: the engine deletes it as well.
             let _ = self.insist(&work.d, &action, work.until).await;
         }
+    }
+
+    /// Tries until it is accepted, the lane's time is over, or the engine has brought it about.
+    async fn persist(&self, work: &mut Work) -> bool {
+        let mut known = false;
+        while Instant::now() < work.until {
+            let turn = Instant::now() + self.settings.rollback_tries_for;
+            if self.send(work, turn).await {
+                return true;
+            }
+            let bundle = self.bundles.of(work.d.id);
+            let is_over = bundle
+                .as_ref()
+                .map_or(known, |bundle| bundle.deployment.going_back.as_ref().is_some_and(|back| back.observed_at.is_some()));
+            if is_over {
+                return false;
+            }
+            known |= bundle.is_some();
+            // What is refused for good may be allowed again by somebody.
+            tokio::time::sleep_until(turn.min(work.until).into()).await;
+        }
+        warn!(deployment = %work.d.id, target = %work.d.target, "the rollback was not accepted in the lane's time; the engine goes on");
+        false
     }
 
     /// Writes down when the load balancer had accepted it: in the journal while it waits there, else on record.
@@ -112,10 +169,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         loop {
             attempt = attempt.saturating_add(1);
             let deadline = until.min(Instant::now() + self.settings.act_timeout);
-            let fault = match self.cloud.apply(d, action, deadline).await {
-                Ok(()) => return Ok(()),
-                Err(fault) => fault,
-            };
+            let Err(fault) = self.hedged(d, action, deadline).await else { return Ok(()) };
             warn!(deployment = %d.id, action = action.name(), attempt, %fault, "the rollback was not accepted yet");
             // What the provider will never accept, a repeat does not change.
             let hopeless = matches!(fault.kind, FaultKind::Rejected | FaultKind::Denied);
@@ -124,6 +178,21 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
                 return Err(fault);
             }
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Sends it, and once more when its answer is late: one lost packet is no reason to wait for a timeout. Both are idempotent.
+    async fn hedged(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {
+        let mut first = pin!(self.cloud.apply(d, action, deadline));
+        tokio::select! {
+            outcome = &mut first => return outcome,
+            () = self.cloud.overdue(d, action) => {}
+        }
+        let second = pin!(self.cloud.apply(d, action, deadline));
+        match select(first, second).await {
+            Either::Left((Ok(()), _)) | Either::Right((Ok(()), _)) => Ok(()),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
         }
     }
 }

@@ -274,8 +274,22 @@ pub struct RolledBackView {
     /// Whether the order is in the database. Else, with 200, the load balancer has accepted it and the order waits on this replica's
     /// disk for the database to come back.
     pub durable: bool,
+    /// What became of it on each route; empty where nothing was sent, because it was accepted before or nothing had to be.
+    pub by_route: Vec<RouteOutcomeView>,
     #[serde(flatten)]
     pub deployment: DeploymentView,
+}
+
+/// A rollback on one route.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RouteOutcome)]
+pub struct RouteOutcomeView {
+    pub route: String,
+    pub accepted: bool,
+    /// What the load balancer said last where it has not accepted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub detail: Option<String>,
 }
 
 /// What a rollback answers with 200.
@@ -288,7 +302,17 @@ pub enum RollbackAnswer {
 
 impl RolledBackView {
     pub fn new(done: &RolledBack, timing: &Timing) -> Self {
-        Self { mode: done.mode, durable: done.durable, deployment: DeploymentView::new(&done.deployment, timing) }
+        let by_route = done.routes.iter().map(|outcome| RouteOutcomeView {
+            route: outcome.route.to_string(),
+            accepted: outcome.accepted,
+            detail: outcome.said.clone(),
+        });
+        Self {
+            mode: done.mode,
+            durable: done.durable,
+            by_route: by_route.collect(),
+            deployment: DeploymentView::new(&done.deployment, timing),
+        }
     }
 }
 

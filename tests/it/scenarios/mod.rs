@@ -8,6 +8,7 @@ mod driver;
 mod edited;
 mod engine;
 mod faults;
+mod lane;
 mod offline;
 mod outage;
 mod preview;

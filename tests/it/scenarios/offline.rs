@@ -75,10 +75,13 @@ async fn until(what: &str, there: impl Fn() -> bool) {
     }
 }
 
-/// Rules of each kind that were asked for, in order.
+/// Rules of each kind that were asked for, in order; those of several routes are one.
 fn changes(house: &House) -> Vec<String> {
     let wanted = ["raise_shields", "delete_rules"];
-    house.cloud.world().changes.iter().filter(|change| wanted.contains(&change.as_str())).cloned().collect()
+    let mut changes = house.cloud.world().changes.clone();
+    changes.retain(|change| wanted.contains(&change.as_str()));
+    changes.dedup();
+    changes
 }
 
 /// The database is back, and what waits is put on record.

@@ -3,6 +3,7 @@
 //! It keeps rules by reference and number as the real one does; it knows nothing of time. Servers come up healthy one look
 //! after they were asked for.
 
+mod faults;
 mod inspection;
 mod orphans;
 mod survey;
@@ -79,6 +80,14 @@ pub struct World {
     pub namings: Vec<Naming>,
     /// The next changes answer with this fault and do nothing.
     pub refuse: Option<FaultKind>,
+    /// Changes that were tried.
+    pub attempts: u64,
+    /// Changes of this route fail.
+    pub refuse_on: Option<usize>,
+    /// So many of the next changes are never answered.
+    pub hang: u32,
+    /// What is not answered is late at once.
+    pub hedges: bool,
     pub launch_failure: Option<LaunchFailure>,
     /// Blue has one policy and one scheduled action.
     pub blue_scales: bool,
@@ -454,15 +463,23 @@ impl Cloud for FakeCloud {
 
     async fn warm(&self, _d: &Deployment) {}
 
+    async fn overdue(&self, _d: &Deployment, _action: &Action) {
+        if !self.world().hedges {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn by_hand(&self, d: &Deployment) -> Vec<String> {
         d.overlays.iter().map(|overlay| format!("fake delete {overlay}")).collect()
     }
 
     async fn apply(&self, d: &Deployment, action: &Action, _deadline: Instant) -> Result<(), Fault> {
-        let mut world = self.world();
-        if let Some(kind) = world.refuse {
-            return Err(fault(kind));
+        let hangs = self.world().takes_a_hang();
+        if hangs {
+            std::future::pending::<()>().await;
         }
+        let mut world = self.world();
+        world.refuses(d, action)?;
         world.changes.push(action.name().to_owned());
         world.apply(d, action);
         Ok(())

@@ -110,6 +110,11 @@ impl Bucket {
         self.level.forward = self.level.forward.min(self.forward_size());
     }
 
+    /// Tokens in a full one.
+    pub(super) fn size(&self) -> u32 {
+        self.grant.size
+    }
+
     /// Calls that `lane` could send at once.
     pub(super) fn ready(&mut self, lane: Lane, now: Instant) -> f64 {
         self.refill(now);

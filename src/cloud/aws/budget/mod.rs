@@ -140,6 +140,12 @@ impl Tokens {
         self.line(class).take(lane, until).await
     }
 
+    /// Whether at least half of a full bucket is there: enough to send something twice.
+    pub(super) fn plenty(&self, class: Class) -> bool {
+        let mut bucket = self.line(class).bucket();
+        bucket.ready(Lane::Rollback, now()) >= f64::from(bucket.size()) / 2.0
+    }
+
     /// AWS throttled a call of this class.
     pub(super) fn throttled(&self, class: Class) {
         self.line(class).bucket().throttled(now());
@@ -309,6 +315,17 @@ mod tests {
         let budget = Budget::new(BudgetSettings::default());
         assert!(Arc::ptr_eq(&budget.of(&scope(Some(one))), &budget.of(&scope(Some(other)))));
         assert!(!Arc::ptr_eq(&budget.of(&scope(None)), &budget.of(&Scope::new(None, "eu-west-2"))));
+    }
+
+    #[tokio::test]
+    async fn two_hundred_rollbacks_at_once_leave_nothing_to_send_twice() {
+        let tokens = Budget::new(BudgetSettings::default()).of(&Scope::new(None, "eu-west-1"));
+        assert!(tokens.plenty(Class::ElbChanges));
+        for _ in 0..200 {
+            let _ = tokens.take(Class::ElbChanges, Lane::Rollback, now()).now_or_never();
+        }
+        assert!(!tokens.plenty(Class::ElbChanges));
+        assert!(tokens.plenty(Class::ElbLooks), "each class by itself");
     }
 
     #[tokio::test]

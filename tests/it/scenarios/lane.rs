@@ -1,0 +1,93 @@
+//! The rollback lane where the load balancer is slow, silent, or refuses one of several routes.
+
+use std::time::{Duration, Instant};
+
+use cutover::{
+    domain::{deployment::Deployment, ids::DeploymentId, phase::Phase},
+    engine::{
+        api::{RollbackOf, RolledBack},
+        settings::EngineSettings,
+    },
+};
+
+use crate::support::house::{House, at_once, by, declaration, target};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn settings() -> EngineSettings {
+    let mut settings = EngineSettings { rollback_tries_for: Duration::from_millis(100), ..at_once() };
+    settings.timing.quiet_period = Duration::from_secs(3600);
+    settings
+}
+
+/// A deployment that bakes.
+async fn baking(settings: EngineSettings) -> (House, DeploymentId) {
+    let house = House::new(declaration(&[500, 1000]), settings).await;
+    let id = house.deploy("ami-0bb2").await;
+    house.until(id, "the bake", |d: &Deployment| matches!(d.phase, Phase::Baking { seen_at: Some(_), .. })).await;
+    (house, id)
+}
+
+async fn back(house: &House) -> RolledBack {
+    house.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_route_is_tried_by_itself_and_says_what_became_of_it() {
+    let (house, _) = baking(settings()).await;
+    house.cloud.world().refuse_on = Some(1);
+    let answer = back(&house).await;
+    assert!(!answer.accepted && answer.durable);
+    let outcomes: Vec<_> = answer.routes.iter().map(|outcome| (outcome.route.as_str(), outcome.accepted)).collect();
+    assert_eq!(outcomes, [("public", true), ("internal", false)]);
+    assert!(answer.routes[1].said.as_ref().unwrap().contains("as the test wished"), "{answer:?}");
+    assert_eq!(house.cloud.world().rules_left(), 1, "the other route did not wait for it");
+}
+
+#[tokio::test]
+async fn after_a_202_the_lane_goes_on_by_itself_until_it_is_accepted() {
+    let (house, id) = baking(settings()).await;
+    house.cloud.world().refuse_on = Some(0);
+    assert!(!back(&house).await.accepted);
+    assert_eq!(house.read(id).await.intent.rollback_accepted_at, None);
+    house.cloud.world().refuse_on = None;
+    let began = Instant::now();
+    // No engine ticks here: it is the lane's own doing.
+    while house.read(id).await.intent.rollback_accepted_at.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the lane gave up");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.cloud.world().rules_left(), 0);
+}
+
+#[tokio::test]
+async fn it_stops_once_the_engine_has_brought_it_about() {
+    let (house, id) = baking(settings()).await;
+    house.cloud.world().refuse_on = Some(0);
+    assert!(!back(&house).await.accepted);
+    let sent = house.cloud.world().attempts;
+    house.cloud.world().delete_overlays_by_hand();
+    house.until(id, "its being seen", |d| d.going_back.as_ref().is_some_and(|back| back.observed_at.is_some())).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    let began = Instant::now();
+    let mut last = (sent, Instant::now());
+    // It may be in the midst of a turn; then nothing is sent any more.
+    while last.1.elapsed() < settings().rollback_tries_for * 5 {
+        assert!(began.elapsed() < PATIENCE, "it goes on for ever");
+        let attempts = house.cloud.world().attempts;
+        if attempts != last.0 {
+            last = (attempts, Instant::now());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_is_asked_for_once_more_where_that_is_worth_while() {
+    let (house, _) = baking(settings()).await;
+    (house.cloud.world().hang, house.cloud.world().hedges) = (1, true);
+    let asked = Instant::now();
+    let answer = back(&house).await;
+    assert!(answer.accepted && asked.elapsed() < PATIENCE, "{answer:?}");
+    assert_eq!(house.cloud.world().rules_left(), 0);
+}
