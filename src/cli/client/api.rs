@@ -160,11 +160,14 @@ impl Api {
         let problem: Problem = serde_json::from_slice(&bytes).unwrap_or_default();
         if status == 429 || status >= 500 {
             let title = if problem.title.is_empty() { "no reason given" } else { &problem.title };
+            let mut said = format!("{} answered {status}: {title}", self.base);
+            if !problem.by_hand.is_empty() {
+                said.extend(problem.detail.iter().map(|detail| format!("\n  {detail}")));
+                said += "\n  if blue's servers are still there, by hand:";
+                said.extend(problem.by_hand.iter().map(|line| format!("\n    {line}")));
+            }
             // 502 and 504 come from something in between, which may have passed the request on.
-            return Err(Trouble::Passing {
-                said: format!("{} answered {status}: {title}", self.base),
-                received: status != 429,
-            });
+            return Err(Trouble::Passing { said, received: status != 429 });
         }
         Err(Trouble::Refused { status, problem: Box::new(problem), repeated: false })
     }

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(60);
 /// Pages of one list.
 const PAGES_MAX: usize = 100;
+/// How long a rollback is tried before a word is said of it.
+const ROLLBACK_QUIET: Duration = Duration::from_secs(2);
 /// Between two tries of a rollback that was taken on but not accepted by the load balancer yet.
 const ROLLBACK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -186,15 +188,32 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
     let d = &resource.view;
     let mode = d.mode.as_deref().unwrap_or("instant");
     render::say(&format!("{}: rollback accepted after {} ms ({mode})", d.name(), began.elapsed().as_millis()));
+    if d.durable == Some(false) {
+        render::say(
+            "the service's database is away: the order waits on its disk, and goes on record when the database is back",
+        );
+    }
     went_back(&api, resource, &args.back, followed).await
 }
 
 /// Asks until the load balancer has accepted the way back. Every answer but a refusal is a reason to ask again.
 async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration) -> Result<Resource, Failure> {
     let until = Instant::now() + patience;
+    let mut told = String::new();
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let answer = api.call(Call::send(Method::POST, path, body), Again::For(left)).await?;
+        let answer = match api.call(Call::send(Method::POST, path, body), Again::For(left.min(ROLLBACK_QUIET))).await {
+            // Said while it is tried on: it may hold what a person can do meanwhile.
+            Err(Trouble::Passing { said, .. }) if Instant::now() + ROLLBACK_PAUSE < until => {
+                if told != said {
+                    render::say(&format!("{said}\ntrying again"));
+                    told = said;
+                }
+                tokio::time::sleep(ROLLBACK_PAUSE).await;
+                continue;
+            }
+            answer => answer?,
+        };
         let accepted_only = answer.accepted_only;
         let resource = Resource::read(answer.body)?;
         let redeploy = resource.view.mode.as_deref() == Some("redeploy");
@@ -204,12 +223,12 @@ async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration)
         if Instant::now() + ROLLBACK_PAUSE >= until {
             let (name, id) = (resource.view.name(), resource.view.id);
             let said = format!(
-                "{name}: the rollback is recorded and the service goes on with it, but the load balancer has not accepted it yet; \
+                "{name}: the rollback is taken down and the service goes on with it, but the load balancer has not accepted it yet; \
                  come back with: cutover wait {id}"
             );
             return Err(Failure::new(Exit::Timeout, said));
         }
-        render::say("the rollback is recorded; the load balancer has not accepted it yet, asking again");
+        render::say("the rollback is taken down; the load balancer has not accepted it yet, asking again");
         tokio::time::sleep(ROLLBACK_PAUSE).await;
     }
 }

@@ -113,6 +113,7 @@ fn table(d: &Deployment, now: Timestamp) -> String {
     for edit in d.drift() {
         row("drift", edit.to_string());
     }
+    row("as of", d.as_of.map(|at| format!("{at:.0}: the service's database is away")).unwrap_or_default());
     row("attention", d.attention.iter().map(|why| format!("⚠ {why}")).collect());
     row("allowed", d.allowed_actions.join(", "));
     text

@@ -64,9 +64,15 @@ pub(super) struct Deployment {
     pub(super) attention: Option<String>,
     #[serde(default)]
     pub(super) allowed_actions: Vec<String>,
+    /// While the service's database is away: when it was last heard of.
+    #[serde(default)]
+    pub(super) as_of: Option<Timestamp>,
     /// Of a rollback's answer.
     #[serde(default)]
     pub(super) mode: Option<String>,
+    /// The same: whether it is on record.
+    #[serde(default)]
+    pub(super) durable: Option<bool>,
 }
 
 impl Deployment {
@@ -185,6 +191,8 @@ pub(super) struct Problem {
     pub(super) allowed_actions: Option<Vec<String>>,
     /// The deployment that is in the way.
     pub(super) deployment: Option<Link>,
+    /// What a person may do instead.
+    pub(super) by_hand: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

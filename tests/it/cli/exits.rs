@@ -225,7 +225,30 @@ async fn a_rollback_that_is_recorded_but_never_accepted_says_so_when_time_is_up(
     let fake = Fake::start().await.on(ROLLBACK, [Reply::Json(202, deployment("in_progress", "rolling_back"))]);
     let ran = run(&fake, &["rollback", "web/prod", "--timeout", "1s"]).await;
     assert_eq!(ran.code, Some(124), "{ran:?}");
-    assert!(ran.err.contains("the rollback is recorded"), "{ran:?}");
+    assert!(ran.err.contains("the rollback is taken down"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_rollback_taken_without_a_database_says_where_it_stands() {
+    let accepted = with(with(deployment("in_progress", "shifting"), "mode", json!("instant")), "durable", json!(false));
+    let fake = Fake::start().await.on(ROLLBACK, [Reply::Json(200, accepted)]);
+    let ran = run(&fake, &["rollback", "web/prod"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.err.contains("rollback accepted after") && ran.err.contains("the order waits on its disk"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_sent_without_a_database_is_tried_on_and_the_lines_by_hand_are_shown_meanwhile() {
+    let problem = json!({
+        "type": "/problems/rollback-out-of-reach", "title": "Not without the database any more", "status": 503,
+        "detail": "no base is on blue any more", "by_hand": ["aws elbv2 delete-rule --rule-arn arn:o"],
+    });
+    let fake = Fake::start().await.on(ROLLBACK, [Reply::Json(503, problem)]);
+    let ran = run(&fake, &["rollback", "web/prod", "--timeout", "4s"]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for said in ["no base is on blue", "    aws elbv2 delete-rule --rule-arn arn:o", "trying again"] {
+        assert!(ran.err.contains(said), "{said}: {ran:?}");
+    }
 }
 
 #[tokio::test]
