@@ -11,12 +11,15 @@ use cutover::{
     },
     engine::{api::RollbackOf, ports::Store},
 };
-use cutover_sim::scenario::Stage;
+use cutover_sim::{
+    faults::{Effect, Fault},
+    scenario::Stage,
+};
 
 use crate::support::{
     house::{by, target},
     region::Scene,
-    replica::Replica,
+    replica::{Replica, quick},
 };
 
 pub(super) const NOW: BakeTime = BakeTime::For(Duration::ZERO);
@@ -81,6 +84,29 @@ async fn one_call_sends_everything_back_and_nothing_is_lost() {
         replica.stop().await;
         scene.sim.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_never_answered_does_not_hold_a_rollback_up() {
+    let scene = Scene::new(&Stage { routes: 2, ..Stage::default() }).await;
+    let mut settings = quick();
+    settings.timing.quiet_period = Duration::from_secs(4);
+    let replica = Replica::with(&scene, settings);
+    // Enough changes of rules that it is known how long they take.
+    let stages: Vec<_> = (1..=9).map(|n| (n * 100, NOW)).chain([(1000, NOW)]).collect();
+    replica.store.declare(&target(), &scene.declaration(&stages, BakeTime::Manual), "ada", None).await.unwrap();
+    let id = replica.deploy(scene.image("v2")).await;
+    replica.until(id, "the bake", |d| matches!(d.phase, Phase::Baking { seen_at: Some(_), .. })).await;
+    scene.sim.faults().set(Fault::on("DeleteRule", Effect::Hang).times(1)).expect("there is room for one");
+    let asked = Instant::now();
+    let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
+    assert!(answer.accepted && answer.routes.iter().all(|outcome| outcome.accepted), "{answer:?}");
+    // The call itself would be given up after two seconds.
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!((d.status(), scene.extra_rules()), (Status::RolledBack, 0));
+    replica.stop().await;
+    scene.sim.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

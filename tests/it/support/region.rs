@@ -154,7 +154,12 @@ impl Scene {
 
     /// The adapter, as `serve` makes it.
     pub fn cloud(&self) -> AwsCloud {
-        AwsCloud::with(&self.sdk(), &AwsSettings::default(), INSTALLATION, &no_limits())
+        self.cloud_on(&no_limits())
+    }
+
+    /// The same on a budget that others share.
+    pub fn cloud_on(&self, budget: &Arc<Budget>) -> AwsCloud {
+        AwsCloud::with(&self.sdk(), &AwsSettings::default(), INSTALLATION, budget)
     }
 
     pub fn image(&self, version: &str) -> &str {

@@ -28,7 +28,7 @@ use super::{
     disk::Disk,
     house::new_deployment,
     memory::MemoryStore,
-    region::{PATIENCE, Scene},
+    region::{PATIENCE, Scene, no_limits},
 };
 
 /// A replica at work on a scene.
@@ -66,10 +66,12 @@ impl Replica {
     pub fn with(scene: &Scene, settings: EngineSettings) -> Self {
         let (store, bundles, pulse) =
             (Arc::new(MemoryStore::default()), Arc::new(Bundles::default()), Arc::new(Pulse::default()));
+        let budget = no_limits();
+        let back = Arc::new(scene.cloud_on(&budget).for_rollbacks());
         let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
-        let (cloud, holder) = (Arc::new(scene.cloud()), HolderId::new("replica-1"));
+        let (cloud, holder) = (Arc::new(scene.cloud_on(&budget)), HolderId::new("replica-1"));
         let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), settings };
-        let lane = Arc::new(Lane::new(store.clone(), Arc::new(scene.cloud()), bundles.clone(), journal, settings));
+        let lane = Arc::new(Lane::new(store.clone(), back, bundles.clone(), journal, settings));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(drive(Arc::new(worker), pulse, stop.clone()));
         tasks.spawn(keep_fresh(bundles, store.clone(), settings, stop.clone()));
