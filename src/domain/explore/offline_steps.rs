@@ -1,5 +1,5 @@
 //! The lane of a replica that has lost the database: what it remembers grows old, a rollback is asked for, perhaps a look, the
-//! shields, the answer, and the overlays after it. What may be sent is `lane::without_record`'s and `lane::after_look`'s to say.
+//! shields, the answer, the overlays after it, and what is put on record when the database is back. What may be sent is `lane::without_record`'s and `lane::after_look`'s to say.
 
 use super::{
     canon::{HALF_QUIET, UNIT},
@@ -10,10 +10,14 @@ use super::{
     state::{Offline, State},
     steps::Steps,
 };
-use crate::domain::lane::{Orders, Unrecorded};
+use crate::domain::{
+    command::Command,
+    lane::{Orders, Unrecorded},
+};
 
 impl Steps<'_> {
     pub fn offline(&mut self, s: &State) {
+        self.replays(s);
         match s.offline {
             Offline::Not => {
                 if s.offline_left > 0 && !self.mind.facts(s.rec).phase.is_terminal() {
@@ -36,6 +40,17 @@ impl Steps<'_> {
                     self.push(Step::OfflineCalls(mask), next);
                 }
             }
+        }
+    }
+
+    /// The database is back, and takes what was answered without it.
+    fn replays(&mut self, s: &State) {
+        if s.acked
+            && let Some(rec) = self.mind.command(s.rec, Command::Rollback)
+        {
+            let mut next = *s;
+            next.written(rec, None);
+            self.push(Step::Replayed, next);
         }
     }
 

@@ -76,6 +76,7 @@ pub enum Step {
     OfflineStarts(&'static str),
     OfflineCalls(u8),
     OfflineGivesUp,
+    Replayed,
     ShieldsByHand,
     OverlaysDeletedByHand,
     EditedByHand(&'static str),

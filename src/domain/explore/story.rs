@@ -49,6 +49,7 @@ pub fn step(mind: &Mind, step: Step, from: &State, to: &State) -> String {
         Step::DatabaseLost => "a replica loses the database".to_owned(),
         Step::OfflineStarts(how) => format!("the operator: Rollback; the replica without a database may send ({how})"),
         Step::OfflineCalls(mask) => format!("it sends its call: {}", outcome(mask)),
+        Step::Replayed => "the rollback taken without the database is put on record".to_owned(),
         Step::OfflineGivesUp => "it gives up, or dies".to_owned(),
         Step::ShieldsByHand => "a person raises shields on the provider's command line".to_owned(),
         Step::OverlaysDeletedByHand => "a person deletes the overlays on the provider's command line".to_owned(),
