@@ -29,6 +29,8 @@ const REPLAY_EVERY: Duration = Duration::from_millis(250);
 pub struct Journal {
     files: Arc<dyn LocalFiles>,
     waiting: Mutex<BTreeMap<DeploymentId, Entry>>,
+    /// What was accepted is answered before the database knows when that was.
+    accepted: Mutex<BTreeMap<DeploymentId, Timestamp>>,
     news: Notify,
 }
 
@@ -37,7 +39,7 @@ impl Journal {
     #[must_use]
     pub fn new(files: Arc<dyn LocalFiles>, left: Vec<Entry>) -> Self {
         let waiting = left.into_iter().map(|entry| (entry.deployment, entry)).collect();
-        Self { files, waiting: Mutex::new(waiting), news: Notify::new() }
+        Self { files, waiting: Mutex::new(waiting), accepted: Mutex::default(), news: Notify::new() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Entry>> {
@@ -87,8 +89,24 @@ impl Journal {
         true
     }
 
-    /// Shows what waits on a copy that does not know of it.
+    /// A rollback that is on record was accepted; the database is told next. The first time stays.
+    pub fn accepts(&self, id: DeploymentId, at: Timestamp) -> Timestamp {
+        *self.times().entry(id).or_insert(at)
+    }
+
+    /// The database knows when that was, or will not be told.
+    pub fn noted(&self, id: DeploymentId) {
+        self.times().remove(&id);
+    }
+
+    fn times(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Timestamp>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what is not on record yet on a copy that does not know of it.
     pub fn tell(&self, d: &mut Deployment) {
+        let accepted_at = self.times().get(&d.id).copied().filter(|_| d.intent.rollback.is_some());
+        d.intent.rollback_accepted_at = d.intent.rollback_accepted_at.or(accepted_at);
         if let Some(entry) = self.of(d.id)
             && d.phase.may_go_back()
         {

@@ -19,7 +19,7 @@ use crate::domain::{
     deployment::{Deployment, Live},
     ids::{GroupName, RuleRef, SlotRef},
     invariants,
-    lane::{self, Unrecorded},
+    lane::{self, Orders, Unrecorded},
     phase::Phase,
     sample,
     timing::Timing,
@@ -257,8 +257,8 @@ impl Mind {
     }
 
     /// The same after a look.
-    pub fn after_look(&self, bundle: RecId, sight: Sight) -> Unrecorded {
-        lane::after_look(self.rec(bundle), &observation(self.rec(bundle), &sight), &self.timing)
+    pub fn after_look(&self, bundle: RecId, left: Option<Orders>, sight: Sight) -> Unrecorded {
+        lane::after_look(self.rec(bundle), left, &observation(self.rec(bundle), &sight), &self.timing)
     }
 
     /// Whether a look shows the world not to be as recorded.

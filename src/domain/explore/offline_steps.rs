@@ -62,11 +62,11 @@ impl Steps<'_> {
         }
         match self.mind.without_record(bundle, age) {
             Unrecorded::Send(orders) => self.begins_offline(s, bundle, &orders, "without a look"),
-            Unrecorded::Look => {
+            Unrecorded::Look(left) => {
                 let mut seen: Vec<Sight> = Vec::new();
                 for (name, sight) in self.sights(s) {
                     if !seen.contains(&sight)
-                        && let Unrecorded::Send(orders) = self.mind.after_look(bundle, sight)
+                        && let Unrecorded::Send(orders) = self.mind.after_look(bundle, left.clone(), sight)
                     {
                         self.begins_offline(s, bundle, &orders, name);
                     }

@@ -21,12 +21,15 @@ use crate::domain::{
     timing::Timing,
 };
 
+/// The last part of the time that a bundle serves, in which the load balancer is looked at first.
+const LAST: u32 = 4;
+
 /// What may be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unrecorded {
     Send(Orders),
-    /// The bundle is too old to be acted on by itself: look, and ask [`after_look`].
-    Look,
+    /// The bundle is too old to be acted on by itself, or nearly: look, and ask [`after_look`] with this.
+    Look(Option<Orders>),
     /// It had not been planned, so no rule of it is anywhere, nor is it known where one would go.
     Nothing,
     /// Nothing may be sent; why, in words.
@@ -55,22 +58,27 @@ pub fn without_record(bundle: &Deployment, age: Duration, timing: &Timing, now: 
         _ => Duration::ZERO,
     };
     let within = timing.serves().saturating_sub(age.max(quiet));
-    if within.is_zero() {
-        return Unrecorded::Look;
+    let orders = orders(bundle, base_is_on_blue(bundle), within);
+    // What little is left may not be enough for a slow load balancer, and a look gives it back.
+    if within >= timing.serves() / LAST && !within.is_zero() {
+        return Unrecorded::Send(orders);
     }
-    Unrecorded::Send(orders(bundle, base_is_on_blue(bundle), within))
+    Unrecorded::Look((!within.is_zero()).then_some(orders))
 }
 
-/// The same after a look that began just now.
+/// The same after a look that began just now. What could not be seen takes nothing from the orders that there were.
 #[must_use]
-pub fn after_look(bundle: &Deployment, o: &Observation, timing: &Timing) -> Unrecorded {
+pub fn after_look(bundle: &Deployment, left: Option<Orders>, o: &Observation, timing: &Timing) -> Unrecorded {
     let Some(plan) = &bundle.plan else { return Unrecorded::Nothing };
     let mut views = Vec::new();
     for (route, seen) in plan.routes.iter().zip(&o.routes) {
         match seen {
             Known::Seen(view) => views.push(view),
             Known::Absent => return Unrecorded::TooLate(format!("{} is gone", route.route)),
-            Known::Unknown(why) => return Unrecorded::TooLate(format!("{} could not be looked at: {why}", route.route)),
+            Known::Unknown(why) => {
+                let unseen = || Unrecorded::TooLate(format!("{} could not be looked at: {why}", route.route));
+                return left.map_or_else(unseen, Unrecorded::Send);
+            }
         }
     }
     let others = |view: &&RouteView| {
@@ -136,8 +144,9 @@ mod tests {
     fn a_bundle_serves_for_half_a_quiet_period_less_a_margin_after_it_was_read() {
         assert_eq!(sent(by_age(BAKING, Duration::ZERO)), (true, SERVES));
         assert_eq!(sent(by_age(BAKING, secs(200))), (true, secs(70)), "what is signed last is dead in time");
-        assert_eq!(by_age(BAKING, SERVES), Unrecorded::Look);
-        assert_eq!(by_age(BAKING, Duration::MAX), Unrecorded::Look);
+        assert!(matches!(by_age(BAKING, secs(203)), Unrecorded::Look(Some(Orders { within, .. })) if within == secs(67)));
+        assert_eq!(by_age(BAKING, SERVES), Unrecorded::Look(None));
+        assert_eq!(by_age(BAKING, Duration::MAX), Unrecorded::Look(None));
         let leading = Timing { clock_lead: secs(100), ..Timing::default() };
         let Unrecorded::Send(orders) = without_record(&deployment(1, BAKING), secs(10), &leading, at(0)) else { panic!() };
         assert_eq!(orders.within, secs(170), "what a clock that is ahead signs lives longer");
@@ -147,7 +156,7 @@ mod tests {
     fn once_the_quiet_period_began_it_serves_from_there() {
         let since = |seconds| Phase::Committing { quiet_since: Some(at(seconds)) };
         assert_eq!(sent(by_age(since(900), secs(1))), (false, secs(170)));
-        assert_eq!(by_age(since(1000 - 270), secs(1)), Unrecorded::Look);
+        assert_eq!(by_age(since(1000 - 270), secs(1)), Unrecorded::Look(None));
         assert_eq!(sent(by_age(since(990), secs(100))), (false, secs(170)), "the older of the two counts");
     }
 
@@ -172,7 +181,7 @@ mod tests {
         let pending = sample::pending(1, 2, sample::strategy(&[100], 0));
         assert_eq!(without_record(&pending, secs(1), &Timing::default(), at(0)), Unrecorded::Nothing);
         let o = sample::observation(&pending, Weight::NONE);
-        assert_eq!(after_look(&pending, &o, &Timing::default()), Unrecorded::Nothing);
+        assert_eq!(after_look(&pending, None, &o, &Timing::default()), Unrecorded::Nothing);
     }
 
     /// What is decided on a look at two routes that somebody changed.
@@ -180,7 +189,7 @@ mod tests {
         let d = deployment(2, phase);
         let mut o = sample::observation(&d, Weight::ALL);
         change(&d, &mut o);
-        after_look(&d, &o, &Timing::default())
+        after_look(&d, None, &o, &Timing::default())
     }
 
     fn green(o: &mut Observation, route: usize) {
@@ -210,6 +219,11 @@ mod tests {
         assert!(why(looked(BAKING, elsewhere)).contains("no base is on blue"));
         let unseen = why(looked(BAKING, |_, o| o.routes[1] = Known::Unknown("throttled".to_owned())));
         assert!(unseen.contains("route-1") && unseen.contains("throttled"), "{unseen}");
+        let d = deployment(2, BAKING);
+        let Unrecorded::Look(left) = by_age(BAKING, secs(250)) else { panic!() };
+        let mut o = sample::observation(&d, Weight::ALL);
+        o.routes[1] = Known::Unknown("throttled".to_owned());
+        assert_eq!(sent(after_look(&d, left, &o, &Timing::default())), (true, secs(20)), "what was left by age still is");
         assert!(why(looked(BAKING, |_, o| o.routes[0] = Known::Absent)).contains("route-0 is gone"));
         let leftover = |_: &Deployment, o: &mut Observation| {
             sample::route_mut(o, 1).leftovers.push(RuleRef::new("overlay-of-43"));

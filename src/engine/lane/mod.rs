@@ -218,40 +218,33 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         began: Instant,
         until: Instant,
     ) -> Result<Outcome, Trouble> {
-        let d = match commanded {
+        let mut d = match commanded {
             Commanded::Done { deployment, .. } => deployment.deployment,
             Commanded::Refused { refusal, deployment } => return Err(refused(refusal, deployment.deployment)),
             Commanded::Moved | Commanded::NotFound => return Err(Trouble::NotFound("deployment")),
         };
+        // An earlier answer may not be written down yet.
+        self.journal.tell(&mut d);
         let wanted: Vec<_> = lane::after_commit(&d).into_iter().filter(|action| !done.contains(action)).collect();
         let mut work = Work::new(d, wanted, None, began + self.timing().serves());
         let accepted = self.send(&mut work, until).await;
+        if accepted && is_to_be_noted(&work.d) {
+            // Told to the database after the answer: nobody waits for a second commit.
+            let at = self.journal.accepts(work.d.id, moment());
+            (work.d.intent.rollback_accepted_at, work.note) = (Some(at), Some(at));
+        }
         let d = &work.d;
         let by = d.intent.rollback.as_ref().map(|given| given.by.as_str());
         info!(deployment = %d.id, target = %d.target, number = d.number, by, accepted, "rollback asked for");
-        let deployment = if accepted { self.noted(work.d.clone()).await } else { work.d.clone() };
-        let (mode, routes) = ("instant", work.outcomes());
-        let answer = RolledBack { deployment: Box::new(deployment), mode, accepted, durable: true, routes };
+        let (deployment, routes) = (Box::new(d.clone()), work.outcomes());
+        let answer = RolledBack { deployment, mode: "instant", accepted, durable: true, routes };
         Ok(Outcome { answer: Ok(answer), rest: Some(work) })
     }
+}
 
-    /// The record with the time at which the load balancer had accepted it.
-    async fn noted(&self, mut d: Deployment) -> Deployment {
-        let nothing_to_note = d.phase.is_terminal()
-            || d.intent.rollback_accepted_at.is_some()
-            || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
-            || d.overlays.is_empty();
-        if nothing_to_note {
-            return d;
-        }
-        let at = moment();
-        // The engine notes it too: no answer waits for that.
-        if let Ok(Some(stored)) = timeout(self.settings.record_patience, self.note_accepted(d.id, at)).await {
-            return stored;
-        }
-        d.intent.rollback_accepted_at = Some(at);
-        d
-    }
+fn is_to_be_noted(d: &Deployment) -> bool {
+    let noted = d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some());
+    !noted && !d.phase.is_terminal() && !d.overlays.is_empty()
 }
 
 fn late() -> StoreError {

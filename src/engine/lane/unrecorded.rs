@@ -62,7 +62,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             Unrecorded::Send(orders) => Ok(self.shield(bundle, d, entry, orders, until).await),
             Unrecorded::TooLate(why) => Err(self.out_of_reach(&d, why)),
             // `decide` has looked already.
-            Unrecorded::Look | Unrecorded::Nothing => {
+            Unrecorded::Look(_) | Unrecorded::Nothing => {
                 if self.journal.asked(entry).await.is_ok() {
                     return Ok(Done { outcome: answered(d, false, None), accepted: Vec::new() });
                 }
@@ -75,11 +75,11 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     async fn decide(&self, bundle: &Bundle, d: &Deployment, until: Instant) -> Unrecorded {
         let timing = self.timing();
         match lane::without_record(d, bundle.confirmed.age(), &timing, Timestamp::now()) {
-            Unrecorded::Look => {
+            Unrecorded::Look(left) => {
                 let deadline = until.min(Instant::now() + self.settings.look_timeout);
                 let began = Instant::now();
                 let look = self.cloud.observe(d, Recency::Now, deadline).await;
-                match lane::after_look(d, &look, &timing) {
+                match lane::after_look(d, left, &look, &timing) {
                     // It serves from the look's beginning.
                     Unrecorded::Send(orders) => {
                         Unrecorded::Send(Orders { within: orders.within.saturating_sub(began.elapsed()), ..orders })
@@ -95,6 +95,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     async fn shield(&self, bundle: &Bundle, d: Deployment, entry: Entry, orders: Orders, until: Instant) -> Done {
         let (id, durable) = (d.id, is_on_record(&bundle.deployment));
         let mut work = Work::new(d, [orders.shields.clone()], orders.overlays, Instant::now() + orders.within);
+        work.bundle = Some(bundle.clone());
         let write = async { if durable { Ok(()) } else { self.journal.asked(entry).await } };
         let (written, accepted) = tokio::join!(write, self.send(&mut work, until));
         if let Err(error) = &written {
@@ -114,6 +115,18 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         self.journal.tell(&mut d);
         let accepted = if accepted { vec![orders.shields] } else { Vec::new() };
         Done { outcome: answered(d, durable, Some(work)), accepted }
+    }
+
+    /// More time for what this replica sends by itself, if the load balancer shows that it is still right.
+    pub(super) async fn prolong(&self, work: &mut Work) -> bool {
+        let Some(bundle) = work.bundle.clone().filter(|_| self.journal.of(work.d.id).is_some()) else { return false };
+        match self.decide(&bundle, &work.d, Instant::now() + self.settings.look_timeout).await {
+            Unrecorded::Send(orders) => {
+                work.until = Instant::now() + orders.within;
+                true
+            }
+            Unrecorded::Look(_) | Unrecorded::Nothing | Unrecorded::TooLate(_) => false,
+        }
     }
 
     fn out_of_reach(&self, d: &Deployment, why: String) -> Trouble {

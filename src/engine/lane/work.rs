@@ -16,6 +16,7 @@ use crate::{
     domain::{action::Action, deployment::Deployment, ids::DeploymentId, lane, retry},
     engine::{
         api::RouteOutcome,
+        bundles::Bundle,
         ports::{Cloud, Fault, FaultKind, LaneStore},
     },
 };
@@ -39,13 +40,17 @@ pub(super) struct Work {
     routes: BTreeMap<usize, Result<(), String>>,
     /// After that, if time is left.
     after: Option<Action>,
+    /// When it was accepted, if the database is still to be told.
+    pub note: Option<Timestamp>,
     /// Nothing is sent later than this: what comes late could meet the next deployment.
-    until: Instant,
+    pub until: Instant,
+    /// What is gone by, where that is not the record: it may be prolonged.
+    pub bundle: Option<Bundle>,
 }
 
 impl Work {
     pub(super) fn new(d: Deployment, wanted: impl IntoIterator<Item = Action>, after: Option<Action>, until: Instant) -> Self {
-        Self { d, wanted: wanted.into_iter().collect(), routes: BTreeMap::new(), after, until }
+        Self { d, wanted: wanted.into_iter().collect(), routes: BTreeMap::new(), after, note: None, until, bundle: None }
     }
 
     /// What became of it so far. The routes of an action that is over are all accepted.
@@ -107,6 +112,9 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
 
     /// Goes on after the answer. The engine does too, once it has the intent; this needs no database.
     pub(super) async fn go_on(&self, mut work: Work) {
+        if let Some(at) = work.note.take() {
+            self.note_accepted(work.d.id, at).await;
+        }
         if work.wanted.is_empty() && work.after.is_none() {
             return;
         }
@@ -117,7 +125,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
                 return;
             }
             info!(deployment = %work.d.id, target = %work.d.target, number = work.d.number, "the rollback is accepted");
-            self.note_accepted(work.d.id, moment()).await;
+            let at = self.journal.accepts(work.d.id, moment());
+            self.note_accepted(work.d.id, at).await;
         }
         if let Some(action) = work.after.take() {
             // Under a shield: the engine deletes it as well.
@@ -128,7 +137,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     /// Tries until it is accepted, the lane's time is over, or the engine has brought it about.
     async fn persist(&self, work: &mut Work) -> bool {
         let mut known = false;
-        while Instant::now() < work.until {
+        while Instant::now() < work.until || self.prolong(work).await {
             let turn = Instant::now() + self.settings.rollback_tries_for;
             if self.send(work, turn).await {
                 return true;
@@ -149,18 +158,14 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     }
 
     /// Writes down when the load balancer had accepted it: in the journal while it waits there, else on record.
-    pub(super) async fn note_accepted(&self, id: DeploymentId, at: Timestamp) -> Option<Deployment> {
-        if self.journal.accepted(id, at).await {
-            return None;
+    async fn note_accepted(&self, id: DeploymentId, at: Timestamp) {
+        if !self.journal.accepted(id, at).await
+            && let Err(error) = self.store.accepted(id, at).await
+        {
+            // The engine will, when it sees it.
+            warn!(deployment = %id, %error, "the acceptance of a rollback could not be written down");
         }
-        match self.store.accepted(id, at).await {
-            Ok(stored) => stored.map(|stored| stored.deployment),
-            // Not worth failing an answer for: the engine sees it too.
-            Err(error) => {
-                warn!(deployment = %id, %error, "the acceptance of a rollback could not be written down");
-                None
-            }
-        }
+        self.journal.noted(id);
     }
 
     /// Tries one action until it is accepted, refused for good, or out of time.

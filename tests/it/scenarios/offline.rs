@@ -188,6 +188,22 @@ async fn a_load_balancer_that_does_not_accept_is_gone_on_with_after_the_202() {
 }
 
 #[tokio::test]
+async fn a_load_balancer_that_is_away_for_longer_than_a_bundle_serves_is_looked_at_and_gone_on_with() {
+    let mut settings = settings();
+    settings.timing.quiet_period = Duration::from_millis(400);
+    settings.rollback_tries_for = Duration::from_millis(50);
+    let (house, id) = away(settings, half_way, Weather::Refuses).await;
+    house.cloud.world().refuse = Some(FaultKind::Transient);
+    assert!(!back(&house).await.unwrap().accepted);
+    let old = || house.bundles.of(id).unwrap().confirmed.age() > settings.timing.quiet_period;
+    until("a bundle that is too old", old).await;
+    assert!(house.journal.of(id).unwrap().accepted_at.is_none());
+    house.cloud.world().refuse = None;
+    until("the acceptance", || house.journal.of(id).unwrap().accepted_at.is_some()).await;
+    assert_eq!(shares(&house), [Weight::NONE; 2]);
+}
+
+#[tokio::test]
 async fn a_record_that_comes_through_after_all_is_what_is_answered() {
     let (house, id) = away(settings(), half_way, Weather::Fine).await;
     // Known to be away, so it is not waited for; and yet the commit is there before the shields are.
