@@ -178,7 +178,7 @@ pub async fn keep_fresh<S: Store>(bundles: Arc<Bundles>, store: Arc<S>, settings
             Ok(()) => complained = false,
             Err(error) if !complained => {
                 complained = true;
-                warn!(%error, "running deployments could not be confirmed; a rollback commits first until they can");
+                warn!(%error, "running deployments could not be confirmed; a rollback goes by what is remembered of them until they can");
             }
             Err(_) => {}
         }

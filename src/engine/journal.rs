@@ -24,11 +24,19 @@ use crate::domain::{deployment::Deployment, ids::DeploymentId};
 /// How often the database is asked whether it takes what waits.
 const REPLAY_EVERY: Duration = Duration::from_millis(250);
 
+/// One that waits.
+#[derive(Debug)]
+struct Waiting {
+    entry: Entry,
+    /// It is on the disk, and outlives this process.
+    written: bool,
+}
+
 /// What waits for its record.
 #[derive(Debug)]
 pub struct Journal {
     files: Arc<dyn LocalFiles>,
-    waiting: Mutex<BTreeMap<DeploymentId, Entry>>,
+    waiting: Mutex<BTreeMap<DeploymentId, Waiting>>,
     /// What was accepted is answered before the database knows when that was.
     accepted: Mutex<BTreeMap<DeploymentId, Timestamp>>,
     news: Notify,
@@ -38,17 +46,17 @@ impl Journal {
     /// With what an earlier run left.
     #[must_use]
     pub fn new(files: Arc<dyn LocalFiles>, left: Vec<Entry>) -> Self {
-        let waiting = left.into_iter().map(|entry| (entry.deployment, entry)).collect();
+        let waiting = left.into_iter().map(|entry| (entry.deployment, Waiting { entry, written: true })).collect();
         Self { files, waiting: Mutex::new(waiting), accepted: Mutex::default(), news: Notify::new() }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Entry>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
     pub fn of(&self, id: DeploymentId) -> Option<Entry> {
-        self.waiting().get(&id).cloned()
+        self.waiting().get(&id).map(|waiting| waiting.entry.clone())
     }
 
     /// How many wait.
@@ -67,19 +75,18 @@ impl Journal {
     /// # Errors
     /// When the disk does not take it. It is remembered all the same, for as long as this process lives.
     pub async fn asked(&self, entry: Entry) -> io::Result<()> {
-        let written = match self.of(entry.deployment) {
-            Some(_) => Ok(()),
-            None => self.files.append(Line::Asked(entry.clone())).await,
-        };
-        self.waiting().entry(entry.deployment).or_insert(entry);
+        let id = entry.deployment;
+        let known = self.waiting().get(&id).is_some_and(|waiting| waiting.written);
+        let outcome = if known { Ok(()) } else { self.files.append(Line::Asked(entry.clone())).await };
+        self.waiting().entry(id).or_insert(Waiting { entry, written: false }).written |= outcome.is_ok();
         self.news.notify_one();
-        written
+        outcome
     }
 
     /// Remembers when the load balancer had accepted it. `false`: it is no longer here, but on record.
     pub async fn accepted(&self, id: DeploymentId, at: Timestamp) -> bool {
         match self.waiting().get_mut(&id) {
-            Some(entry) => entry.accepted_at = entry.accepted_at.or(Some(at)),
+            Some(Waiting { entry, .. }) => entry.accepted_at = entry.accepted_at.or(Some(at)),
             None => return false,
         }
         // Not worth failing for: only the exact time is lost with it.
@@ -119,7 +126,7 @@ impl Journal {
     async fn over(&self, id: DeploymentId, accepted_at: Option<Timestamp>) -> bool {
         {
             let mut waiting = self.waiting();
-            if waiting.get(&id).is_some_and(|entry| entry.accepted_at != accepted_at) {
+            if waiting.get(&id).is_some_and(|waiting| waiting.entry.accepted_at != accepted_at) {
                 return false;
             }
             waiting.remove(&id);
@@ -165,7 +172,7 @@ impl Journal {
 /// Puts on record what waits, whenever the database takes it, until `stop` is cancelled.
 pub async fn keep_replayed<L: LaneStore>(journal: Arc<Journal>, store: Arc<L>, stop: CancellationToken) {
     loop {
-        let all: Vec<_> = journal.waiting().values().cloned().collect();
+        let all: Vec<_> = journal.waiting().values().map(|waiting| waiting.entry.clone()).collect();
         for entry in all {
             match stop.run_until_cancelled(journal.replay(store.as_ref(), &entry)).await {
                 None => return,

@@ -236,6 +236,19 @@ async fn a_full_disk_does_not_stop_a_rollback_that_the_load_balancer_accepts() {
 }
 
 #[tokio::test]
+async fn what_a_full_disk_did_not_take_is_written_when_somebody_asks_again() {
+    let mut settings = settings();
+    settings.rollback_tries_for = Duration::from_millis(100);
+    let (house, _) = away(settings, half_way, Weather::Refuses).await;
+    house.disk.full.store(true, Ordering::Relaxed);
+    house.cloud.world().refuse = Some(FaultKind::Throttled);
+    back(&house).await.unwrap_err();
+    house.disk.full.store(false, Ordering::Relaxed);
+    assert!(!back(&house).await.unwrap().accepted, "202: now it is on the disk");
+    assert!(matches!(house.disk.lines.lock().unwrap()[..], [Line::Asked(_)]));
+}
+
+#[tokio::test]
 async fn an_old_bundle_is_acted_on_only_after_a_look_that_shows_a_base_on_blue() {
     let mut look = settings();
     look.timing.quiet_period = Duration::from_millis(2000);

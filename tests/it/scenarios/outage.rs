@@ -45,7 +45,7 @@ fn baking() -> From {
 
 /// The quiet period is long enough for what was remembered to serve all through the story's slowness.
 fn committing() -> From {
-    From { phase: "committing", stages: json!([{"weight": 100}]), bake_time: "0s", quiet_period: "16s" }
+    From { phase: "committing", stages: json!([{"weight": 100}]), bake_time: "0s", quiet_period: "12s" }
 }
 
 impl Story {
