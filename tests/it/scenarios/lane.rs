@@ -10,7 +10,10 @@ use cutover::{
     },
 };
 
-use crate::support::house::{House, at_once, by, declaration, target};
+use crate::support::{
+    house::{House, at_once, by, declaration, target},
+    memory::Weather,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -80,6 +83,20 @@ async fn it_stops_once_the_engine_has_brought_it_about() {
         }
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn the_answer_waits_for_no_second_commit_and_whoever_asks_meanwhile_is_told_the_same() {
+    let (house, id) = baking(settings()).await;
+    house.store.sky.turns(Weather::HangsOnAcceptances);
+    let first = tokio::time::timeout(PATIENCE, back(&house)).await.expect("it waited for the database to be told");
+    let accepted_at = first.deployment.intent.rollback_accepted_at;
+    assert!(first.accepted && first.durable && accepted_at.is_some(), "{first:?}");
+    assert_eq!(house.read(id).await.intent.rollback_accepted_at, None, "the database does not know yet");
+    let sent = house.cloud.world().attempts;
+    let second = back(&house).await;
+    assert_eq!((second.accepted, second.deployment.intent.rollback_accepted_at), (true, accepted_at));
+    assert_eq!(house.cloud.world().attempts, sent, "nothing is sent again");
 }
 
 #[tokio::test]

@@ -416,7 +416,7 @@ impl LaneStore for MemoryStore {
     }
 
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
-        self.sky.asked("recording that a rollback was accepted").await?;
+        self.sky.asked(weather::ACCEPTING).await?;
         let mut tables = self.tables();
         let row = tables.rows.get_mut(&id).filter(|row| row.deployment.intent.rollback.is_some());
         self.news.notify_waiters();

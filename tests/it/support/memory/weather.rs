@@ -16,7 +16,11 @@ pub enum Weather {
     Refuses,
     /// Whoever asks waits for ever.
     Hangs,
+    /// Only whoever says that a rollback was accepted.
+    HangsOnAcceptances,
 }
+
+pub(super) const ACCEPTING: &str = "recording that a rollback was accepted";
 
 #[derive(Debug, Default)]
 pub struct Sky(AtomicU8);
@@ -30,6 +34,7 @@ impl Sky {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(()),
             1 => Err(StoreError::Unreachable { doing, source: "as the test wished".into() }),
+            3 if doing != ACCEPTING => Ok(()),
             _ => future::pending().await,
         }
     }
