@@ -6,6 +6,7 @@ use std::{
 };
 
 use aws_config::{BehaviorVersion, Region};
+use aws_sdk_autoscaling::types::{MetricType, PredefinedMetricSpecification, TargetTrackingConfiguration};
 use aws_sdk_elasticloadbalancingv2::config::{Credentials, SharedCredentialsProvider};
 use cutover::{
     cloud::aws::{AwsCloud, AwsSettings, Budget, BudgetSettings, Grant},
@@ -150,6 +151,18 @@ impl Scene {
     /// Somebody with the SDK and rights of their own.
     pub fn elb(&self) -> aws_sdk_elasticloadbalancingv2::Client {
         aws_sdk_elasticloadbalancingv2::Client::new(&self.sdk())
+    }
+
+    /// Gives blue a target-tracking policy and a scheduled action, for green to get.
+    pub async fn scale_blue(&self) {
+        let autoscaling = aws_sdk_autoscaling::Client::new(&self.sdk());
+        let cpu = PredefinedMetricSpecification::builder().predefined_metric_type(MetricType::AsgAverageCpuUtilization);
+        let tracking =
+            TargetTrackingConfiguration::builder().predefined_metric_specification(cpu.build()).target_value(60.0).build();
+        let policy = autoscaling.put_scaling_policy().auto_scaling_group_name(self.blue()).policy_name("cpu");
+        policy.policy_type("TargetTrackingScaling").target_tracking_configuration(tracking).send().await.unwrap();
+        let night = autoscaling.put_scheduled_update_group_action().auto_scaling_group_name(self.blue());
+        night.scheduled_action_name("night").recurrence("0 22 * * *").min_size(1).send().await.unwrap();
     }
 
     /// The adapter, as `serve` makes it.
