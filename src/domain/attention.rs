@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
+    deadline,
     deployment::Deployment,
     drift::{self, Answer},
     health::{self, Verdict},
@@ -29,7 +30,7 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         phase if d.intent.is_back() && phase.may_go_back() => None,
         _ if d.held.is_some() => drifted(d, o),
         Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
-        Phase::Shifting { .. } | Phase::Baking { .. } => short(d, o),
+        Phase::Shifting { .. } | Phase::Baking { .. } => no_way_back(d, o, timing, now).or_else(|| short(d, o)),
         Phase::Retiring => plan.and_then(|plan| {
             base_elsewhere(o, plan, |base| !base.is_all_green(), &plan.green.slot)
                 .or_else(|| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL))
@@ -149,6 +150,23 @@ fn observed_share(d: &Deployment, o: &Observation) -> Option<Weight> {
         Forward::Elsewhere => None,
     });
     shares.max()
+}
+
+/// What would have gone back by itself, had blue not fewer healthy servers than green.
+fn no_way_back(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+    let (blue, green) = health::fewer_on_blue(d, o)?;
+    let short = matches!(health::verdict(d, o, d.phase.wants()), Verdict::Short { .. });
+    let why = if short && d.seen.short.duration() >= timing.health_patience {
+        "green is short of healthy servers"
+    } else if deadline::passed(d, now) {
+        "the deadline has passed"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{why}, and blue is worse: {blue} healthy servers, and {green} of green's: it does not go back by itself; roll back, or mend \
+         one of them"
+    ))
 }
 
 /// Whether green cannot grow any further after blue.

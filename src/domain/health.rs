@@ -68,6 +68,14 @@ pub fn verdict(d: &Deployment, o: &Observation, weight: Weight) -> Verdict {
     }
 }
 
+/// Healthy servers of blue and of green, where both were seen and going back would be to fewer.
+#[must_use]
+pub fn fewer_on_blue(d: &Deployment, o: &Observation) -> Option<(u32, u32)> {
+    let has_blue = d.plan.as_ref().is_some_and(|plan| plan.blue.is_some());
+    let (blue, green) = (o.blue.seen()?.servers.healthy, o.green.seen()?.servers.healthy);
+    (has_blue && blue < green).then_some((blue, green))
+}
+
 /// The minimum that green is to have because blue has grown beyond it: blue's present size, as far as the declared maximum
 /// lets it. `None` while green is large enough, its size is fixed, or either could not be seen.
 #[must_use]

@@ -65,7 +65,7 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
         (phase, Some(plan)) if !phase.is_terminal() => {
             let clients = cloud.clients(&d.declaration.provider);
             // Until green's traffic was seen to end, each step back hangs on a look.
-            let going_back = d.going_back.as_ref().is_some_and(|back| back.observed_at.is_none());
+            let going_back = d.going_back.as_ref().map_or_else(|| d.intent.is_back(), |back| back.observed_at.is_none());
             let clients = if going_back { clients.on(Lane::Rollback) } else { clients };
             Look { cloud, clients: &clients, d, plan, recency, when: When::new(recency, deadline) }.at_all(&mut seen).await;
         }
@@ -105,6 +105,8 @@ impl Look<'_> {
         seen.green_slot = slot_view(&green, &plan.green.slot, &green_targets, &named_by);
 
         let blue = plan.blue.as_ref().map_or(Known::Absent, |blue| find(&blue.group));
+        // Until it drains its group's own word will do: what else hangs on blue must not wait for a better one.
+        let blue_targets = blue_targets.filter(|targets| targets.is_ok() || d.phase == Phase::Retiring);
         seen.blue = group_view(&blue, &plan.blue_slot, &blue_targets, |_| true);
         seen.blue_slot = slot_view(&blue, &plan.blue_slot, &blue_targets, &named_by);
     }
@@ -163,9 +165,16 @@ impl Look<'_> {
         }
     }
 
-    /// Blue's targets matter once it drains.
+    /// Blue's targets matter once it drains, and while it may be gone back to by itself: where green is short, or a stage is on its
+    /// way. A group whose health is the machine's alone says nothing of what the load balancer finds.
     async fn at_blue_targets(self) -> SeenTargets {
-        let wanted = self.d.phase == Phase::Retiring;
+        let short = self.d.seen.short.last.is_some();
+        let wanted = match self.d.phase {
+            Phase::Retiring => true,
+            Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. } => self.recency == Recency::Now,
+            Phase::Shifting { .. } | Phase::Baking { .. } => short && self.recency == Recency::Now,
+            _ => false,
+        };
         if wanted { Some(groups::targets(self.clients, &self.plan.blue_slot, self.when.deadline).await) } else { None }
     }
 

@@ -151,8 +151,12 @@ pub(super) fn baking(
     }
 }
 
-/// Rolls back by itself: the health gate failed, or the deadline passed.
+/// Rolls back by itself: the health gate failed, or the deadline passed. Not from traffic onto fewer healthy servers than it has:
+/// that is for a person to say, who is called (`attention`).
 fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    if d.phase.wants() > Weight::NONE && health::fewer_on_blue(d, o).is_some() {
+        return None;
+    }
     // A slot that is named by no rule is not checked by the provider: that an overlay is gone is told by the looks for it.
     let checked =
         d.overlays.iter().zip(&o.routes).all(|(rule, route)| route.seen().is_none_or(|view| view.recorded(rule).is_some()));
@@ -177,12 +181,15 @@ fn bring_about(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp)
         return Some(Decision::Act(action));
     }
     let below = overlays_where(d, o, |_, seen| drift::weighed(d, seen, timing, now) == Weighed::TooLittle);
+    let outgrown = matches!(health::verdict(d, o, d.phase.wants()), Verdict::Outgrown { .. });
+    // Blue may have grown since green was made: what is to take its traffic has to be as large first, and what has it already
+    // would never pass again.
+    let grown = health::outgrown_to(d, o).filter(|_| outgrown || !below.is_empty());
+    if let Some(size) = grown {
+        return Some(Decision::Act(Action::GrowGreen { size }));
+    }
     if below.is_empty() {
         return None;
-    }
-    // Blue may have grown since green was made: what is to take its traffic has to be as large first.
-    if let Some(size) = health::outgrown_to(d, o) {
-        return Some(Decision::Act(Action::GrowGreen { size }));
     }
     let weight = d.phase.wants();
     if !may_rise(d, o, weight) {

@@ -8,12 +8,14 @@ use jiff::Timestamp;
 use super::{Decision, decide};
 use crate::domain::{
     action::{Action, Side},
+    attention,
     deployment::{Deployment, Trigger},
+    health::ShortFor,
     invariants,
     looks::Looks,
     observation::{Attached, Forward, Known, Observation, Servers},
     phase::{BackAs, Phase},
-    sample::{at, deployment, observation, percent, route_mut, seen_mut, shield},
+    sample::{at, deployment, given, observation, percent, route_mut, seen_mut, shield},
     timing::Timing,
     weight::Weight,
 };
@@ -81,15 +83,61 @@ fn green_grows_after_blue_before_it_is_given_more() {
     let rise = Action::SetWeight { routes: vec![(0, d.overlays[0].clone())], weight: percent(50) };
     assert_eq!(action(decided(&d, &o, at(1))), Some(rise), "two healthy servers are half of blue's four");
 
-    // Blue has grown while half of its traffic is on green: no failing of green's, and no next rise.
+    // Blue grows while half of its traffic is on green: no failing of green's, and no next stage before green is as large.
     let d =
         deployment(1, Phase::Shifting { stage: 0, weight: percent(50), by_hand: false, hurry: false, seen_at: Some(at(0)) });
     let mut o = observation(&d, percent(50));
     seen_mut(&mut o.blue).servers = Servers { desired: 8, in_service: 8, healthy: 8 };
-    for second in [0, 300, 600, 900] {
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::GrowGreen { size: 4 }), "as far as the declared maximum lets it");
+    let green = seen_mut(&mut o.green);
+    (green.min, green.servers.desired) = (4, 4);
+    for second in [1, 300, 600, 900] {
         let found = decided(&d, &o, at(second));
         assert!(matches!(found, Decision::Wait { .. }), "{found:?}");
     }
+    seen_mut(&mut o.green).servers = Servers { desired: 4, in_service: 4, healthy: 4 };
+    let found = decided(&d, &o, at(900));
+    assert!(matches!(&found, Decision::Advance(next) if next.phase != d.phase), "{found:?}");
+
+    // The same with all of it on green, at the end of the bake.
+    let d = deployment(1, Phase::Baking { seen_at: Some(at(0)), commit_now: true });
+    let mut o = observation(&d, Weight::ALL);
+    seen_mut(&mut o.blue).servers = Servers { desired: 3, in_service: 3, healthy: 3 };
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::GrowGreen { size: 3 }));
+}
+
+#[test]
+fn nothing_goes_back_by_itself_to_fewer_healthy_servers_than_it_has() {
+    let timing = Timing::default();
+    let mut d = deployment(1, Phase::Baking { seen_at: Some(at(0)), commit_now: false });
+    d.seen.short = ShortFor { ms: 60_000, last: Some(at(1)) };
+    let mut o = observation(&d, Weight::ALL);
+    seen_mut(&mut o.green).servers.healthy = 1;
+    let back = |d: &Deployment, o: &Observation| match decided(d, o, at(2)) {
+        Decision::Advance(next) => next.going_back.map(|back| back.trigger),
+        Decision::Act(_) | Decision::Wait { .. } | Decision::Done => None,
+    };
+    assert_eq!(back(&d, &o), Some(Trigger::Gate), "blue is well");
+    let well = o.blue.clone();
+    seen_mut(&mut o.blue).servers.healthy = 0;
+    assert_eq!(back(&d, &o), None);
+    let told = attention::sentence(&d, &o, &timing, at(2)).unwrap();
+    assert!(told.contains("blue is worse: 0 healthy servers, and 1 of green's"), "{told}");
+    let mut asked = d.clone();
+    asked.intent.rollback = Some(given());
+    assert_eq!(back(&asked, &o), Some(Trigger::Manual), "a person knows better");
+
+    let mut late = deployment(1, shifting(percent(50)));
+    late.phase_since = at(-3600);
+    assert_eq!(back(&late, &o), None, "nor by a deadline");
+    o.blue = Known::Unknown("throttled".to_owned());
+    assert_eq!(back(&late, &o), Some(Trigger::Deadline), "toward blue always, unless it is known to be worse");
+
+    // Without traffic there is nothing to lose.
+    late.phase = Phase::Verifying;
+    o.blue = well;
+    seen_mut(&mut o.blue).servers.healthy = 0;
+    assert_eq!(back(&late, &o), Some(Trigger::Deadline));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use cutover_sim::{
     faults::{Effect, Fault},
     scenario::{ImageOf, Server, Stage},
 };
+use jiff::Timestamp;
 
 use super::{
     house::{House, forward, host, later, rule},
@@ -62,6 +63,25 @@ async fn those_who_look_together_share_their_calls_and_those_who_only_watch_make
 
     house.cloud.observe(&deployments[0], Recency::Now, later()).await;
     assert_eq!([0, 1, 2].map(|i| counts()[i] - together[i]), [1, 1, 1], "a decision hangs on what is now");
+}
+
+#[tokio::test]
+async fn blue_is_as_healthy_as_its_load_balancer_finds_it_once_green_is_short() {
+    let world = World::pocket_region().await;
+    let house = House::with_blue(&world, "worse").await;
+    let up = async || house.survey(&house.pending(house.declaration_with_blue())).await.blue.filter(|blue| blue.healthy == 2);
+    eventually("blue is healthy", up).await;
+    let mut d = house.opened(house.declaration_with_blue()).await;
+    d.phase = Phase::Baking { seen_at: Some(Timestamp::now()), commit_now: false };
+    // The group's own checks are of the machine alone: it goes on to call them healthy.
+    world.sim().shared().change(|region| region.instances.values_mut().for_each(|instance| instance.sick = true));
+    assert_eq!(house.observe(&d).await.blue.seen().unwrap().servers.healthy, 2, "nothing hangs on it yet");
+
+    d.seen.short.last = Some(Timestamp::now());
+    let healthy = async || house.observe(&d).await.blue.seen().map(|blue| blue.servers.healthy).filter(|healthy| *healthy == 0);
+    eventually("blue is found sick", healthy).await;
+    set(&world, Fault::on("DescribeTargetHealth", refuse("Throttling", 400)).times(2));
+    assert!(house.observe(&d).await.blue.seen().is_some(), "what else hangs on blue does not wait for it");
 }
 
 #[tokio::test]
