@@ -1,6 +1,6 @@
 # Thin: each line runs a script or cargo. CARGO_TARGET_DIR is honoured everywhere.
 
-.PHONY: help setup demo drift test soak check
+.PHONY: help setup demo bench drift test soak check
 
 help:   ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -19,6 +19,10 @@ drift:  ## rules edited by hand with the AWS command line while a release runs: 
 test:   ## format, lints, docs, all tests, .sqlx and OpenAPI up to date
 	@scripts/setup
 	@scripts/test
+
+bench:  ## how often AWS is asked, for a deployment and a minute of bakes: bench.json; some six minutes
+	@scripts/setup --no-python
+	@scripts/bench
 
 soak:   ## the larger worlds of the explorer, and the whole fault matrix: minutes
 	@SQLX_OFFLINE=true cargo test -p cutover --lib explore::worlds::soak -- --ignored --nocapture --test-threads 1

@@ -8,12 +8,14 @@
 //! control  /_sim/: faults, the log of calls, sick servers, a ready-made stage
 //! load     users: a load generator that remembers every answer
 //! demo     the stories that `make demo` and `make drift` tell
+//! bench    what `make bench` measures
 //! ```
 //!
 //! The region itself is plain values behind one lock ([`model::Shared`]); everybody works from its snapshots. Each account's
 //! share of each region is such a [`land::Land`] of its own, and one door leads to all of them.
 
 pub mod api;
+pub mod bench;
 pub mod control;
 pub mod demo;
 pub mod faults;

@@ -31,7 +31,7 @@ pub const CREDENTIALS: [(&str, &str); 4] = [
 ];
 
 /// The service's clocks, at the pace of a region whose own run at a tenth: everything else is as it comes.
-const CONFIG: &str = r#"# Written by `make demo`. AWS's clocks run ten times as fast in the pocket region, so Cutover's do too.
+pub const CONFIG: &str = r#"# Written by `make demo`. AWS's clocks run ten times as fast in the pocket region, so Cutover's do too.
 [engine]
 quiet_period = "6s"
 look_every = "250ms"
@@ -64,6 +64,8 @@ pub struct Setup<'a> {
     /// `AWS_ENDPOINT_URL`.
     pub aws: &'a str,
     pub token: &'a str,
+    /// The settings in its `--config` file.
+    pub config: &'a str,
     /// Cancelled when the user wants the demo to end.
     pub interrupt: &'a CancellationToken,
 }
@@ -77,7 +79,7 @@ impl Service {
         let (config, state, log) =
             (setup.folder.join("cutover.toml"), setup.folder.join("state"), setup.folder.join("cutover.log"));
         let words = |error: &io::Error| format!("preparing {}: {error}", setup.folder.display());
-        std::fs::write(&config, CONFIG).map_err(|error| words(&error))?;
+        std::fs::write(&config, setup.config).map_err(|error| words(&error))?;
         let out = File::create(&log).map_err(|error| words(&error))?;
         let errors = out.try_clone().map_err(|error| words(&error))?;
         let address = free_address().map_err(|error| words(&error))?;

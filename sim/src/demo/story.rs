@@ -17,7 +17,7 @@ use super::{
     picture::{self, Mark},
     release,
     screen::Screen,
-    service::{Service, Setup},
+    service::{CONFIG, Service, Setup},
     timeline::Timeline,
     verdict::{self, Line, Told},
 };
@@ -66,8 +66,14 @@ pub async fn play(settings: &Settings, interrupt: &CancellationToken) -> Result<
     let ground = Ground::start(&settings.server).await?;
     screen.say(&format!("the region answers at {}; its servers are healthy", ground.sim.endpoint()));
     screen.act("Cutover, with its embedded Postgres");
-    let setup =
-        Setup { program: &settings.cutover, folder: &settings.folder, aws: ground.sim.endpoint(), token: TOKEN, interrupt };
+    let setup = Setup {
+        program: &settings.cutover,
+        folder: &settings.folder,
+        aws: ground.sim.endpoint(),
+        token: TOKEN,
+        config: CONFIG,
+        interrupt,
+    };
     let service = Service::start(setup, |line| screen.command(line)).await?;
     screen.say("ready");
     let stop = CancellationToken::new();
