@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
 use crate::journal::Counts;
@@ -14,8 +15,13 @@ const COUNTED: Duration = Duration::from_secs(60);
 /// Stages of the deployment that is followed to its end.
 const STAGES: [u32; 3] = [10, 50, 100];
 
-/// A bake is counted at Cutover's defaults.
-const AT_DEFAULTS: &str = "";
+/// A bake is counted at Cutover's defaults, but for a budget with which a hundred deployments get there in seconds; it is not met
+/// once they bake.
+pub const SETTINGS: &str = r#"[aws.budget]
+elb_changes = { size = 2000, per_second = 300 }
+elb_looks = { size = 4000, per_second = 1000 }
+auto_scaling = { size = 1000, per_second = 500 }
+"#;
 /// A whole deployment in seconds: how often it is changed does not hang on how long it waits.
 const IN_SECONDS: &str = "[engine]\nquiet_period = \"6s\"\n";
 
@@ -29,47 +35,69 @@ pub struct Calls {
     baking: BTreeMap<u32, Vec<(String, u64)>>,
 }
 
-/// Counts with the program `service`, whose state goes into `folder`; `fleets` are how many bake at a time.
-///
-/// # Errors
-/// What did not go as it should.
-pub async fn count(service: &Path, folder: &Path, fleets: &[u32], say: impl Fn(&str)) -> Result<Calls, String> {
-    say("one deployment to its end");
-    let whole = of_one(service, folder).await?;
-    let (looks, changes) = whole.into_iter().partition(|(operation, _)| operation.contains(":Describe"));
-    let mut baking = BTreeMap::new();
-    for n in fleets {
-        say(&format!("{n} deployments that bake: a minute to settle, a minute counted"));
-        baking.insert(*n, of_baking(service, folder, *n).await?);
+/// What counts.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    /// The `cutover` binary.
+    pub program: &'a Path,
+    /// Where its state goes.
+    pub folder: &'a Path,
+    /// Its settings while many bake.
+    pub settings: &'a str,
+    pub interrupt: &'a CancellationToken,
+}
+
+impl Counting<'_> {
+    /// `fleets` are how many bake at a time.
+    ///
+    /// # Errors
+    /// What did not go as it should.
+    pub async fn count(&self, fleets: &[u32], say: impl Fn(&str)) -> Result<Calls, String> {
+        say("one deployment to its end");
+        let (looks, changes) = self.of_one().await?.into_iter().partition(|(operation, _)| operation.contains(":Describe"));
+        let mut baking = BTreeMap::new();
+        for n in fleets {
+            say(&format!("{n} deployments that bake: a minute to settle, a minute counted"));
+            let counted = self.of_baking(*n).await?;
+            say(&format!("{} calls\n{}", total(&counted), lines(&counted)));
+            baking.insert(*n, counted);
+        }
+        Ok(Calls { changes, looks, baking })
     }
-    Ok(Calls { changes, looks, baking })
-}
 
-async fn of_one(service: &Path, folder: &Path) -> Result<Vec<(String, u64)>, String> {
-    let fleet = Fleet::start(service, folder, IN_SECONDS, 1).await?;
-    let stages: Vec<_> = STAGES.iter().map(|weight| json!({"weight": weight, "bake_time": "0s"})).collect();
-    let ended = async {
-        fleet.deploy(&json!({"stages": stages, "bake_time": "0s"})).await?;
-        fleet.until_all("succeeded").await
-    };
-    let (ended, counts) = (ended.await, fleet.counts());
-    fleet.stop().await?;
-    ended.map(|()| by_operation(&counts))
-}
+    /// What was started is stopped, however the work ends.
+    async fn with<T>(&self, fleet: Fleet, work: impl AsyncFnOnce(&Fleet) -> Result<T, String>) -> Result<T, String> {
+        let done = self.interrupt.run_until_cancelled(work(&fleet)).await;
+        let stopped = fleet.stop().await;
+        let done = done.unwrap_or_else(|| Err("interrupted".to_owned()))?;
+        stopped.map(|()| done)
+    }
 
-async fn of_baking(service: &Path, folder: &Path, n: u32) -> Result<Vec<(String, u64)>, String> {
-    let fleet = Fleet::start(service, folder, AT_DEFAULTS, n).await?;
-    let counted = async {
-        fleet.deploy(&json!({"stages": [{"weight": 100, "bake_time": "0s"}], "bake_time": "1h"})).await?;
-        fleet.until_all("baking").await?;
-        sleep(SETTLE).await;
-        let mark = fleet.counts();
-        sleep(COUNTED).await;
-        Ok(by_operation(&fleet.counts().since(&mark)))
-    };
-    let counted = counted.await;
-    fleet.stop().await?;
-    counted
+    async fn of_one(&self) -> Result<Vec<(String, u64)>, String> {
+        let fleet = Fleet::start(self.program, self.folder, IN_SECONDS, 1, self.interrupt).await?;
+        let stages: Vec<_> = STAGES.iter().map(|weight| json!({"weight": weight, "bake_time": "0s"})).collect();
+        let strategy = json!({"stages": stages, "bake_time": "0s"});
+        let work = async |fleet: &Fleet| {
+            fleet.deploy(&strategy).await?;
+            fleet.until_all("succeeded").await?;
+            Ok(by_operation(&fleet.counts()))
+        };
+        self.with(fleet, work).await
+    }
+
+    async fn of_baking(&self, n: u32) -> Result<Vec<(String, u64)>, String> {
+        let fleet = Fleet::start(self.program, self.folder, self.settings, n, self.interrupt).await?;
+        let strategy = json!({"stages": [{"weight": 100, "bake_time": "0s"}], "bake_time": "1h"});
+        let work = async |fleet: &Fleet| {
+            fleet.deploy(&strategy).await?;
+            fleet.until_all("baking").await?;
+            sleep(SETTLE).await;
+            let mark = fleet.counts();
+            sleep(COUNTED).await;
+            Ok(by_operation(&fleet.counts().since(&mark)))
+        };
+        self.with(fleet, work).await
+    }
 }
 
 fn by_operation(counts: &Counts) -> Vec<(String, u64)> {

@@ -41,15 +41,20 @@ impl Fleet {
     ///
     /// # Errors
     /// What could not be started, in a sentence.
-    pub async fn start(program: &Path, folder: &Path, config: &str, services: u32) -> Result<Self, String> {
+    pub async fn start(
+        program: &Path,
+        folder: &Path,
+        config: &str,
+        services: u32,
+        interrupt: &CancellationToken,
+    ) -> Result<Self, String> {
         let sim = Sim::start(Options { scale: SCALE, ..Options::default() })
             .await
             .map_err(|error| format!("starting the pocket region: {error}"))?;
         let staged = sim.stage(&Stage { services, servers: 1, ..Stage::default() })?;
         let folder: PathBuf = folder.join(format!("{}-of-{services}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
-        let interrupt = CancellationToken::new();
-        let setup = Setup { program, folder: &folder, aws: sim.endpoint(), token: TOKEN, config, interrupt: &interrupt };
+        let setup = Setup { program, folder: &folder, aws: sim.endpoint(), token: TOKEN, config, interrupt };
         let service = Service::start(setup, |_| {}).await?;
         Ok(Self { sim, service, staged, client: Client::new() })
     }

@@ -3,8 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use cutover_sim::bench::calls;
+use cutover_sim::bench::calls::{self, Counting};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// What Cutover costs: calls of AWS.
 #[derive(Debug, Parser)]
@@ -19,6 +21,9 @@ struct Flags {
     /// How many deployments bake at a time.
     #[arg(long, value_delimiter = ',', default_value = "10,100", value_parser = clap::value_parser!(u32).range(1..=1000))]
     fleets: Vec<u32>,
+    /// A file with the service's settings while many bake; an older one does not know those that are given it by default.
+    #[arg(long)]
+    settings: Option<PathBuf>,
     /// Where the figures go.
     #[arg(long, default_value = "bench.json")]
     out: PathBuf,
@@ -38,11 +43,28 @@ async fn main() -> ExitCode {
 async fn bench(flags: Flags) -> Result<(), String> {
     let here = std::env::current_exe().map_err(|error| format!("looking for this program's own path: {error}"))?;
     let cutover = flags.cutover.unwrap_or_else(|| here.with_file_name("cutover"));
+    let settings = match &flags.settings {
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?,
+        None => calls::SETTINGS.to_owned(),
+    };
+    let interrupt = CancellationToken::new();
+    tokio::spawn(interrupted(interrupt.clone()));
     let load = load();
-    let calls = calls::count(&cutover, &flags.folder, &flags.fleets, |doing| eprintln!("{doing}")).await?;
+    let counting = Counting { program: &cutover, folder: &flags.folder, settings: &settings, interrupt: &interrupt };
+    let calls = counting.count(&flags.fleets, |doing| eprintln!("{doing}")).await?;
     println!("{}load of the machine: {load} before, {} after", calls.table(), self::load());
     let figures = json!({"aws": calls.json(), "load": {"before": load, "after": self::load()}});
     std::fs::write(&flags.out, format!("{figures:#}\n")).map_err(|error| format!("writing {}: {error}", flags.out.display()))
+}
+
+/// What was started has to be stopped in its order: a signal is only noted here.
+async fn interrupted(interrupt: CancellationToken) {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+    interrupt.cancel();
 }
 
 /// Processes that run or want to, of the last minute; calls are counted, not timed, so that a busy machine only makes them fewer.
