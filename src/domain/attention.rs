@@ -24,8 +24,14 @@ const TOLD_MAX: usize = 3;
 /// What a person should know or do; `None` when all goes its way.
 #[must_use]
 pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+    let in_the_way = in_the_way(d, o, timing, now);
+    too_long(d, o, in_the_way.as_deref(), timing, now).or_else(|| refused(d)).or(in_the_way)
+}
+
+/// What the phase waits for, and a person could mend.
+fn in_the_way(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
     let plan = d.plan.as_ref();
-    too_long(d, o, timing, now).or_else(|| refused(d)).or_else(|| match &d.phase {
+    match &d.phase {
         // It is to go back: what the way forward lacks is of no interest any more.
         phase if d.intent.is_back() && phase.may_go_back() => None,
         _ if d.held.is_some() => drifted(d, o),
@@ -36,7 +42,8 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
                 .or_else(|| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL))
         }),
         Phase::RollingBack { .. } => plan.and_then(|plan| {
-            base_elsewhere(o, plan, |base| base == Forward::Elsewhere, &plan.blue_slot)
+            still_served(o)
+                .or_else(|| base_elsewhere(o, plan, |base| base == Forward::Elsewhere, &plan.blue_slot))
                 .or_else(|| still_named(o, &o.green_slot, &plan.green.slot, Weight::NONE))
         }),
         Phase::Pending
@@ -46,7 +53,13 @@ pub(super) fn sentence(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         | Phase::RolledBack
         | Phase::Cancelled
         | Phase::Failed => None,
-    })
+    }
+}
+
+/// Somebody else's rule, which no rollback takes away.
+fn still_served(o: &Observation) -> Option<String> {
+    let stray = o.routes.iter().filter_map(Known::seen).find_map(|view| view.strays.first())?;
+    Some(format!("green still gets traffic: {}: delete it, or make it forward elsewhere", stray.told))
 }
 
 /// A base that somebody pointed elsewhere is theirs; but it has to be on `slot` before this is over.
@@ -75,7 +88,7 @@ fn refused(d: &Deployment) -> Option<String> {
 }
 
 /// Phases that never give up by deadline call a person instead.
-fn too_long(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<String> {
+fn too_long(d: &Deployment, o: &Observation, in_the_way: Option<&str>, timing: &Timing, now: Timestamp) -> Option<String> {
     let waits = match &d.phase {
         Phase::Committing { .. } => timing.quiet(),
         Phase::RollingBack { .. } => timing.half_quiet(),
@@ -92,7 +105,7 @@ fn too_long(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) ->
     };
     let lasted = time::between(d.phase_since, now);
     (lasted > timing.attention_after.saturating_add(waits)).then(|| {
-        let why = unknown(o).map_or_else(String::new, |why| format!(": {why}"));
+        let why = in_the_way.or_else(|| unknown(o)).map_or_else(String::new, |why| format!(": {why}"));
         format!("{} has taken {}{why}", d.phase.name(), time::show_duration(Duration::from_secs(lasted.as_secs())))
     })
 }

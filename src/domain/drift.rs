@@ -167,7 +167,17 @@ pub(super) fn of_route(d: &Deployment, i: usize, view: &RouteView, timing: &Timi
         // One that is gone is no edit: `looks` counts its absence.
         Some(Forward::Split(_) | Forward::Elsewhere) | None => {}
     }
+    if !committed {
+        edits.extend(strays(d, i, view));
+    }
     edits
+}
+
+/// Rules that were added and send green traffic, past every weight of ours. Once the base is on green they are as good as it.
+fn strays<'a>(d: &'a Deployment, i: usize, view: &'a RouteView) -> impl Iterator<Item = Edit> + 'a {
+    let adopted = d.plan.as_ref().and_then(|plan| plan.routes.get(i)).map(|route| route.strays.as_slice()).unwrap_or_default();
+    let added = view.strays.iter().filter(|stray| !adopted.contains(&stray.rule));
+    added.map(|stray| Edit { rule: Layer::Other, field: Field::Rule, recorded: "absent".to_owned(), seen: stray.told.clone() })
 }
 
 fn forward(rule: Layer, recorded: Weight, seen: Forward) -> Edit {
@@ -301,6 +311,9 @@ fn not_adoptable(d: &Deployment, differences: &[Difference]) -> Vec<String> {
 #[must_use]
 pub fn not_restorable(held: &Held) -> Vec<String> {
     let why = |Difference { route, edit }: &Difference| match edit.field {
+        Field::Rule if edit.rule == Layer::Other => {
+            Some(format!("{route}: {}; Cutover deletes no rule that it did not make, delete it by hand", edit.seen))
+        }
         Field::Number => Some(format!(
             "{route}: the {} has number {}, recorded is {}; Cutover never renumbers rules, set it back with set-rule-priorities",
             edit.rule.name(),
@@ -316,6 +329,9 @@ pub fn not_restorable(held: &Held) -> Vec<String> {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Edit { rule, field, recorded, seen } = &self.edit;
+        if *rule == Layer::Other {
+            return write!(f, "{seen}, beside {}", self.route);
+        }
         write!(f, "{} of {}: {} {recorded} -> {seen}", rule.name(), self.route, field.name())
     }
 }

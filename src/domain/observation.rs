@@ -68,6 +68,16 @@ pub struct RouteView {
     pub leftovers: Vec<RuleRef>,
     /// Where base or recorded overlay are not as the plan has them, weights aside; `None` when they are.
     pub edited: Option<Box<Edited>>,
+    /// Rules of somebody else's that send green traffic; each with the first route on its listener.
+    pub strays: Vec<Stray>,
+}
+
+/// A rule that nobody planned and that sends traffic to green's slot: no weight of ours says anything of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stray {
+    pub rule: RuleRef,
+    /// What it matches and where it forwards, for people, and complete: equal words mean equal rules.
+    pub told: String,
 }
 
 /// A route that somebody has edited.
@@ -98,6 +108,8 @@ pub struct Edit {
 pub enum Layer {
     Base,
     Overlay,
+    /// None of the route's own: a [`Stray`].
+    Other,
 }
 
 /// What of a rule.
@@ -124,6 +136,7 @@ impl Layer {
         match self {
             Self::Base => "base",
             Self::Overlay => "overlay",
+            Self::Other => "other",
         }
     }
 }

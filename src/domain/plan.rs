@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     declaration::{Capacity, Declaration, Preview, Strategy},
     deployment::{Deployment, Live},
-    ids::{GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, SlotRef, Target},
+    ids::{GroupName, Image, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, SlotRef, Target},
     numbers::{self, Numbers},
     survey::{BlueSurvey, FieldFault, RouteSurvey, Survey},
 };
@@ -40,6 +40,9 @@ pub struct RoutePlan {
     pub shield_number: u32,
     /// The base's conditions and actions, in the adapter's own form.
     pub form: serde_json::Value,
+    /// Somebody else's rules that send green traffic, as far as that was adopted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<RuleRef>,
 }
 
 /// The group that serves when the deployment starts.
@@ -216,6 +219,7 @@ fn plan_routes(declaration: &Declaration, survey: &Survey, serving: &[Option<Ser
                     overlay_number: overlay,
                     shield_number: shield,
                     form: seen.form.clone(),
+                    strays: Vec::new(),
                 });
             }
             Err(detail) => faults.note(Topic::Numbers, format!("/routes/{i}"), detail),

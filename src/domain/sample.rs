@@ -15,7 +15,7 @@ use super::{
     },
     observation::{
         Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, ScalingView,
-        Servers, SlotView,
+        Servers, SlotView, Stray,
     },
     phase::Phase,
     plan::{self, Inputs},
@@ -166,6 +166,7 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
             in_the_way: None,
             leftovers: Vec::new(),
             edited: None,
+            strays: Vec::new(),
         })
     };
     let group = || {
@@ -199,6 +200,11 @@ pub(crate) fn edited(d: &Deployment, route: usize, rule: Layer) -> Edited {
         overlay_as_base: false,
         as_seen: if rule == Layer::Base { Ok(now) } else { Err("the overlay is like no base".to_owned()) },
     }
+}
+
+/// Somebody else's rule that sends green traffic.
+pub(crate) fn stray(name: &str) -> Stray {
+    Stray { rule: RuleRef::new(name), told: format!("rule {name} forwards to green (by hand: delete {name})") }
 }
 
 /// A shield of `d` on a route.

@@ -119,14 +119,19 @@ impl Meaning {
     }
 
     fn of(conditions: &[ConditionForm], form: &Form, stickiness: Option<Stickiness>) -> Self {
-        let mut conditions: Vec<_> = conditions.iter().map(ConditionForm::told).collect();
-        conditions.sort();
         Self {
-            conditions: or(conditions.join("; "), "every request"),
+            conditions: matched(conditions),
             actions: form.told(stickiness),
             transforms: or(form.transforms.iter().map(TransformForm::told).collect::<Vec<_>>().join("; "), "none"),
         }
     }
+}
+
+/// What a rule with these conditions takes, in words.
+pub(super) fn matched(conditions: &[ConditionForm]) -> String {
+    let mut conditions: Vec<_> = conditions.iter().map(ConditionForm::told).collect();
+    conditions.sort();
+    or(conditions.join("; "), "every request")
 }
 
 fn or(text: String, empty: &str) -> String {
@@ -159,7 +164,7 @@ fn elsewhere(layer: Layer, rule: &SeenRule, forward: Forward) -> Option<Edit> {
     }
     let recorded = match layer {
         Layer::Base => "to blue",
-        Layer::Overlay => "to blue and green",
+        Layer::Overlay | Layer::Other => "to blue and green",
     };
     let to: Vec<_> = rule.forwards.iter().map(|(slot, weight)| format!("{} {weight}", short(slot))).collect();
     Some(edit(
@@ -171,7 +176,7 @@ fn elsewhere(layer: Layer, rule: &SeenRule, forward: Forward) -> Option<Edit> {
 }
 
 /// A target group's name, out of its ARN.
-fn short(slot: &TargetGroupRef) -> &str {
+pub(super) fn short(slot: &TargetGroupRef) -> &str {
     slot.as_str().rsplit('/').nth(1).unwrap_or(slot.as_str())
 }
 

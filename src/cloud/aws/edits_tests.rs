@@ -80,6 +80,7 @@ fn planned(base: &Rule) -> RoutePlan {
         shield_number: 98,
         position: 0,
         form: serde_json::to_value(Form::read(base).unwrap()).unwrap(),
+        strays: Vec::new(),
     }
 }
 

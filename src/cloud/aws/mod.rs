@@ -38,6 +38,7 @@ mod scaling;
 mod session;
 mod shape;
 mod slots;
+mod strays;
 mod survey;
 mod weights;
 

@@ -17,7 +17,7 @@ use super::{
     looks::When,
     operation::Operation,
     rules::{PAGES_MAX, SeenRule},
-    scaling, shape, weights,
+    scaling, shape, strays, weights,
 };
 use crate::{
     domain::{
@@ -294,6 +294,7 @@ fn route_view(
         in_the_way: None,
         leftovers: Vec::new(),
         edited: None,
+        strays: strays::beside(&cloud.installation, d, plan, route, rules),
     };
     for rule in rules.iter() {
         let Some(number) = rule.number else { continue };

@@ -127,8 +127,10 @@ fn record_observed(d: &Deployment, o: &Observation, timing: &Timing, now: Timest
         return None;
     }
     let clear = all_routes(o)?.iter().enumerate().all(|(i, view)| {
-        view.shields.iter().any(|shield| shield.forward.is_all_blue())
-            || d.seen.absences.overlays.get(i).is_some_and(|looks| looks.believed(timing)) && view.base.is_all_blue()
+        let shielded = view.shields.iter().any(|shield| shield.forward.is_all_blue());
+        let overlay_is_gone = d.seen.absences.overlays.get(i).is_some_and(|looks| looks.believed(timing));
+        // Somebody else's rule is not ours to delete, adopted or not; while it stands green has users.
+        view.strays.is_empty() && (shielded || overlay_is_gone && view.base.is_all_blue())
     });
     if !clear {
         return None;

@@ -5,10 +5,11 @@ use crate::domain::{
     action::{Action, Shape, Side},
     command::{self, Command, Outcome, Refusal},
     deployment::{Deployment, Status},
+    ids::RuleRef,
     invariants,
     observation::{Edit, Field, Forward, Known, Layer, Observation},
     phase::Phase,
-    sample::{at, deployment, edited, given, observation, percent, route_mut, seen_mut},
+    sample::{self, at, deployment, edited, given, observation, percent, route_mut, seen_mut},
     timing::Timing,
     weight::Weight,
 };
@@ -335,4 +336,73 @@ fn a_route_that_is_unknown_neither_holds_nor_frees() {
     assert!(d.held.is_some());
     let free = believed(at_25(), &dark, LATER);
     assert!(free.held.is_none() && free.seen.drift.iter().all(|route| route.edits.is_empty()));
+}
+
+/// A look with a rule beside the overlay that sends green traffic.
+fn with_stray(d: &Deployment) -> Observation {
+    let mut o = observation(d, percent(25));
+    route_mut(&mut o, 0).strays = vec![sample::stray("canary")];
+    o
+}
+
+#[test]
+fn a_rule_that_was_added_and_sends_green_traffic_holds_and_is_deleted_by_no_call_of_ours() {
+    let d = at_25();
+    let held = believed(d.clone(), &with_stray(&d), LATER);
+    assert_eq!(told(&held), ["rule canary forwards to green (by hand: delete canary), beside route-0"]);
+    assert_eq!(command::allowed(&held), ["rollback", "pause", "adopt"]);
+    match command::give(&held, Command::Restore, given()) {
+        Err(Refusal::DriftStays { reasons, .. }) => assert!(reasons[0].contains("did not make"), "{reasons:?}"),
+        other => panic!("{other:?}"),
+    }
+    let mut freed = held;
+    for second in LATER + 3..LATER + 6 {
+        freed = tick(freed, &observation(&d, percent(25)), second).0;
+    }
+    assert!(freed.held.is_none(), "its owner deleted it");
+}
+
+#[test]
+fn an_added_rule_that_was_adopted_is_no_drift_any_more_and_the_next_one_is() {
+    let d = at_25();
+    let o = with_stray(&d);
+    let d = give(&believed(d, &o, LATER), Command::Adopt);
+    let d = tick(d, &o, LATER + 3).0;
+    assert_eq!(d.plan.as_ref().unwrap().routes[0].strays, [RuleRef::new("canary")]);
+    assert_eq!((d.held.is_none(), d.status(), d.phase.wants()), (true, Status::InProgress, percent(25)));
+    let mut two = o;
+    route_mut(&mut two, 0).strays.push(sample::stray("another"));
+    let d = believed(d, &two, LATER + 4);
+    assert_eq!(told(&d).len(), 1, "{:?}", told(&d));
+}
+
+#[test]
+fn going_back_is_not_seen_to_be_done_while_an_added_rule_sends_green_traffic() {
+    for adopted in [false, true] {
+        let mut d = at_25();
+        if adopted {
+            d.plan.as_mut().unwrap().routes[0].strays = vec![RuleRef::new("canary")];
+        }
+        let back = d.turning_back(crate::domain::deployment::Trigger::Manual, None, at(LATER));
+        let mut o = with_stray(&back);
+        route_mut(&mut o, 0).overlays.clear();
+        let back = believed(back, &o, LATER);
+        assert!(back.going_back.as_ref().unwrap().observed_at.is_none(), "users are on green, adopted: {adopted}");
+        let attention = back.attention.clone().unwrap();
+        assert!(attention.starts_with("green still gets traffic: rule canary"), "{attention}");
+        route_mut(&mut o, 0).strays.clear();
+        let (back, _) = tick(back, &o, LATER + 4);
+        assert_eq!(back.going_back.unwrap().observed_at, Some(at(LATER + 4)));
+    }
+}
+
+#[test]
+fn once_the_base_is_on_green_an_added_rule_to_green_is_its_owners() {
+    let mut d = deployment(1, Phase::Committing { quiet_since: Some(at(LATER)) });
+    d.phase_since = at(LATER);
+    let mut o = observation(&d, Weight::ALL);
+    let view = route_mut(&mut o, 0);
+    view.base = Forward::Split(Weight::ALL);
+    view.strays = vec![sample::stray("canary")];
+    assert!(believed(d, &o, LATER + 1).held.is_none());
 }

@@ -101,8 +101,11 @@ fn adopt(d: &Deployment, plan: &Plan, o: &Observation, routes: &[&RouteView], ti
         }
     }
     let taken = |view: &RouteView| view.edited.as_ref().and_then(|edited| edited.as_seen.clone().ok());
-    let as_seen: Vec<_> =
-        plan.routes.iter().zip(routes).map(|(planned, view)| taken(view).unwrap_or_else(|| planned.clone())).collect();
+    let as_seen = |(planned, view): (&RoutePlan, &&RouteView)| RoutePlan {
+        strays: view.strays.iter().map(|stray| stray.rule.clone()).collect(),
+        ..taken(view).unwrap_or_else(|| planned.clone())
+    };
+    let as_seen: Vec<_> = plan.routes.iter().zip(routes).map(as_seen).collect();
     let shapes = shapes(d, routes, |i, view, forward| match (forward, as_seen.get(i)) {
         (Forward::Split(seen), Some(route)) if !view.edited.as_ref().is_none_or(|edited| edited.overlay_as_base) => {
             Some((seen, route))

@@ -101,6 +101,7 @@ fn route_view(d: &Deployment, i: usize, sight: &Sight, green_slot: u8) -> Known<
             .filter_map(|(kind, rule)| Some(rule_ref(kind, i, rule.filter(|rule| !mine(rule))?)))
             .collect(),
         edited: edited(d, i, route).map(Box::new),
+        strays: Vec::new(),
     })
 }
 

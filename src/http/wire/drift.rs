@@ -21,12 +21,13 @@ pub struct DriftView {
     pub seen: String,
 }
 
-/// Which rule of a route.
+/// Which rule of a route; `other` is one that somebody added beside them and that sends green traffic.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum DriftRule {
     Base,
     Overlay,
+    Other,
 }
 
 /// What of it: that it is there (`rule`), its number, what it matches, what it does before it forwards, where that goes.

@@ -2,7 +2,10 @@
 
 use aws_sdk_elasticloadbalancingv2::{
     Client,
-    types::{Action, ActionTypeEnum, ForwardActionConfig, HostHeaderConditionConfig, Rule, RuleCondition, TargetGroupTuple},
+    types::{
+        Action, ActionTypeEnum, ForwardActionConfig, HostHeaderConditionConfig, HttpHeaderConditionConfig, Rule, RuleCondition,
+        TargetGroupTuple,
+    },
 };
 use cutover::{
     domain::{
@@ -159,6 +162,49 @@ async fn conditions_edited_at_the_console_are_adopted_by_the_overlay_and_go_on_t
     assert_eq!(d.status(), Status::Succeeded, "{d:#?}");
     let record = load.finish().await;
     assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
+    story.replica.stop().await;
+    story.scene.sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_added_beside_the_overlay_holds_is_adopted_and_no_rollback_is_called_done_while_it_stands() {
+    let story = Story::at_25(1).await;
+    let load = story.scene.load(200);
+    let d = story.until("25 %", |_| true).await;
+    let host = HostHeaderConditionConfig::builder().values(&story.scene.staged.services[0].host).build();
+    let host = RuleCondition::builder().field("host-header").host_header_config(host).build();
+    let testers = HttpHeaderConditionConfig::builder().http_header_name("x-tester").values("yes").build();
+    let testers = RuleCondition::builder().field("http-header").http_header_config(testers).build();
+    let plan = d.plan.as_ref().unwrap();
+    let to_green = plan.green.slot.target_groups()[0].as_str();
+    let to_green = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(to_green).build();
+    let made = story.elb.create_rule().listener_arn(plan.routes[0].listener.as_str()).priority(1);
+    let made = made.conditions(host).conditions(testers).actions(to_green).send().await.unwrap();
+    let added = made.rules()[0].rule_arn().unwrap().to_owned();
+
+    let d = story.until("the hold", |d| d.held.is_some()).await;
+    let attention = d.attention.clone().unwrap();
+    let line = format!("aws elbv2 delete-rule --rule-arn {added} --region ");
+    assert!(attention.contains("(1: host-header ") && attention.contains(&line), "{attention}");
+    story.give(Command::Adopt).await;
+    let d = story.until("no drift", |d| d.held.is_none()).await;
+    assert_eq!((story.weight(&d).await, d.status()), (250, Status::InProgress));
+
+    story.give(Command::Rollback).await;
+    let waits = |d: &Deployment| d.attention.as_ref().is_some_and(|told| told.starts_with("green still gets traffic"));
+    let d = story.until("a word on the rule", waits).await;
+    assert!(d.attention.as_ref().unwrap().contains(&line), "{:?}", d.attention);
+    let looked = d.seen.at;
+    let d = story.until("another look", |d| d.seen.at > looked).await;
+    let back = d.going_back.as_ref().unwrap();
+    assert!(d.overlays.is_empty() || back.accepted_at.is_some(), "{d:#?}");
+    assert_eq!((back.observed_at, story.rule(&added).await.priority()), (None, Some("1")), "nobody's rule but theirs");
+    story.elb.delete_rule().rule_arn(&added).send().await.unwrap();
+    let d = story.until("the end", |d| d.phase.is_terminal()).await;
+    assert!(d.status() == Status::RolledBack && d.going_back.unwrap().observed_at.is_some());
+    let record = load.finish().await;
+    assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
+    assert_eq!((story.scene.groups(), story.scene.extra_rules()), (vec![story.scene.blue().to_owned()], 0));
     story.replica.stop().await;
     story.scene.sim.shutdown().await;
 }

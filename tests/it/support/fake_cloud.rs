@@ -248,6 +248,7 @@ impl World {
             in_the_way: None,
             leftovers: Vec::new(),
             edited: self.edited(planned).map(Box::new),
+            strays: Vec::new(),
         }
     }
 

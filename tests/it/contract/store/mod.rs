@@ -82,6 +82,7 @@ pub fn plan(d: &Deployment, number: u32) -> Plan {
         overlay_number: number + 1,
         shield_number: number,
         form: serde_json::Value::Null,
+        strays: Vec::new(),
     });
     Plan {
         routes: routes.collect(),
