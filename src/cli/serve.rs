@@ -35,6 +35,7 @@ use crate::{
         lane::{self, Lane},
         local::LocalFiles,
         replicas,
+        rollback_times::RollbackTimes,
         sweeper::{self, Sweeper},
         tick::Worker,
         tokens::{self, Tokens},
@@ -128,19 +129,21 @@ async fn work(
 
     let records = Arc::new(store.lane());
     let lane = Arc::new(Lane::new(records.clone(), back, bundles.clone(), journal.clone(), settings));
+    let times = Arc::new(RollbackTimes::default());
     let app: App<PgStore, PgLane, AwsCloud> = App {
         store: store.clone(),
         cloud: forward.clone(),
         lane: lane.clone(),
         bundles: bundles.clone(),
         journal: journal.clone(),
+        times: times.clone(),
         tokens: tokens.clone(),
         pulse: pulse.clone(),
         settings,
         own: config.own.clone(),
     };
     let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
-    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, journal: journal.clone(), settings });
+    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, journal: journal.clone(), times, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
     let mut parts = Parts { parts: JoinSet::new(), opened: base.opened.clone(), stop: stop.clone() };

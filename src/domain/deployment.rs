@@ -170,6 +170,24 @@ pub enum Trigger {
     Drill,
 }
 
+impl Trigger {
+    /// As the API writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Gate => "gate",
+            Self::Alarm => "alarm",
+            Self::Deadline => "deadline",
+            Self::Launch => "launch",
+            Self::Rejected => "rejected",
+            Self::Outside => "outside",
+            Self::Superseded => "superseded",
+            Self::Drill => "drill",
+        }
+    }
+}
+
 /// What was last seen. Stored with every settle; it is no advance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -337,6 +355,10 @@ impl Deployment {
     /// The record with what a look showed, and what is believed of it by now; decides nothing.
     #[must_use]
     pub fn having_seen(mut self, o: &Observation, timing: &Timing, now: Timestamp) -> Self {
+        if let Some(back) = &mut self.going_back {
+            // The lane may have been told before the engine knew of the order.
+            back.accepted_at = back.accepted_at.or(self.intent.rollback_accepted_at);
+        }
         self.seen.at = Some(now);
         self.seen.weight = observed_weight(o);
         if let Some(group) = o.green.seen() {

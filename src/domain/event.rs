@@ -1,11 +1,12 @@
 //! The history of a deployment: one sentence a change, made from the record before and after.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     command::{Command, PromoteTo},
-    deployment::{Deployment, Given},
+    deployment::{Deployment, Given, GoingBack, Trigger},
     drift::{Answer, Held},
     orphan::Thing,
     phase::Phase,
@@ -78,14 +79,7 @@ pub fn between(old: &Deployment, new: &Deployment) -> Vec<Event> {
         events.extend(phase_changed(old, new));
     }
     events.extend(drifted(old, new));
-    if let Some(back) = &new.going_back
-        && back.observed_at.is_some()
-        && old.going_back.as_ref().is_none_or(|old| old.observed_at.is_none())
-    {
-        let took = back.observed_at.map(|at| time::between(back.requested_at, at));
-        let message = format!("no route sends traffic to green any more, {} after the request", shown(took));
-        events.push(Event::new("rollback.observed", message, ENGINE, json!({"rollback": back})));
-    }
+    events.extend(went_back(old, new));
     if old.attention != new.attention {
         let (kind, message) = match &new.attention {
             Some(sentence) => ("attention.raised", sentence.clone()),
@@ -94,6 +88,29 @@ pub fn between(old: &Deployment, new: &Deployment) -> Vec<Event> {
         events.push(Event::new(kind, message, ENGINE, json!({"attention": new.attention})));
     }
     events
+}
+
+/// The two moments of a rollback: accepted on every route, and seen there. One from outside was accepted before anybody here knew.
+fn went_back(old: &Deployment, new: &Deployment) -> Vec<Event> {
+    let Some(back) = &new.going_back else { return Vec::new() };
+    let before = |at: fn(&GoingBack) -> Option<Timestamp>| old.going_back.as_ref().and_then(at);
+    let moments = [
+        (
+            "rollback.accepted",
+            "the load balancer has accepted it on every route",
+            back.accepted_at.filter(|_| back.trigger != Trigger::Outside && before(|back| back.accepted_at).is_none()),
+        ),
+        (
+            "rollback.observed",
+            "no route sends traffic to green any more",
+            back.observed_at.filter(|_| before(|back| back.observed_at).is_none()),
+        ),
+    ];
+    let event = |(kind, what, at): (&str, &str, Option<Timestamp>)| {
+        let took = shown(Some(time::between(back.requested_at, at?)));
+        Some(Event::new(kind, format!("{what}, {took} after the request"), ENGINE, json!({"rollback": back})))
+    };
+    moments.into_iter().filter_map(event).collect()
 }
 
 /// A drift that began, changed or is over; on the way back nobody asks any more.

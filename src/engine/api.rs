@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     ports::{Environment, Filter, NewDeployment, ProviderFigures, StoreError, StoredEvent, TokenOwner, Versioned},
+    rollback_times::RollbackFigures,
     sweeper::ports::{Listed, OrphanFigures, OrphanFilter},
 };
 use crate::domain::{
@@ -77,13 +78,15 @@ pub enum Ready {
 }
 
 /// How this replica does without the database.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LaneFigures {
     pub database_is_away: bool,
     /// Running deployments that it could roll back by itself.
     pub bundles: usize,
     /// Rollbacks that wait for their record.
     pub journal: usize,
+    /// How long rollbacks took that this replica put on record.
+    pub rollbacks: Vec<RollbackFigures>,
 }
 
 /// A deployment as asked for.

@@ -80,6 +80,7 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
             database_is_away: self.bundles.database_is_away(),
             bundles: self.bundles.len(),
             journal: self.journal.len(),
+            rollbacks: self.times.figures(),
         }
     }
 

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::{
     journal::Journal,
     ports::{Claim, Cloud, Commanded, Fault, FaultKind, Recency, Settled, Settlement, Store, StoreError},
+    rollback_times::RollbackTimes,
     settings::EngineSettings,
 };
 use crate::domain::{
@@ -38,6 +39,7 @@ pub struct Worker<S, C> {
     pub cloud: Arc<C>,
     pub holder: HolderId,
     pub journal: Arc<Journal>,
+    pub times: Arc<RollbackTimes>,
     pub settings: EngineSettings,
 }
 
@@ -96,7 +98,11 @@ impl<S: Store, C: Cloud> Worker<S, C> {
             info!(deployment = %left.next.id, target = %left.next.target, number = left.next.number, kind = event.kind, "{}", event.message);
         }
         let settlement = Settlement { claim: &claim, next: &left.next, events: &left.events, due: left.due };
-        self.store.settle(&self.holder, settlement).await
+        let settled = self.store.settle(&self.holder, settlement).await?;
+        if settled == Settled::Stored {
+            self.times.note(&claim.deployment, &left.next);
+        }
+        Ok(settled)
     }
 
     /// A rollback that this replica took while the database was away goes on record before anything else is done; `true` when that

@@ -10,7 +10,10 @@ use super::{
     budget::Lane,
     operation::{Class, Operation},
 };
-use crate::engine::ports::{CallFigures, Fault, FaultKind};
+use crate::engine::{
+    ports::{CallFigures, Fault, FaultKind},
+    spread::Spread,
+};
 
 /// Upper bounds in seconds, from an answer on the same network to a look's longest.
 const BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, f64::INFINITY];
@@ -53,12 +56,17 @@ pub(super) struct Calls {
     recent: Mutex<VecDeque<Duration>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
     outcomes: BTreeMap<Outcome, u64>,
     waited: Duration,
-    took: Duration,
-    buckets: [u64; BOUNDS.len()],
+    took: Spread,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { outcomes: BTreeMap::new(), waited: Duration::ZERO, took: Spread::over(&BOUNDS) }
+    }
 }
 
 impl Calls {
@@ -83,11 +91,7 @@ impl Calls {
             tally.waited += waited;
             tally.count(outcome);
             if outcome != Outcome::Failed(FaultKind::NotSent) {
-                tally.took += took;
-                let seconds = took.as_secs_f64();
-                if let Some((_, count)) = BOUNDS.iter().zip(&mut tally.buckets).find(|(bound, _)| seconds <= **bound) {
-                    *count += 1;
-                }
+                tally.took.add(took);
             }
         });
     }
@@ -99,8 +103,8 @@ impl Calls {
             operation: operation.name(),
             outcomes: tally.outcomes.iter().map(|(outcome, count)| (outcome.name(), *count)).collect(),
             waited: tally.waited,
-            took: tally.took,
-            took_at_most: BOUNDS.into_iter().zip(tally.buckets).collect(),
+            took: tally.took.took(),
+            took_at_most: tally.took.at_most(),
         });
         figures.collect()
     }

@@ -1,5 +1,7 @@
 //! `/metrics`: read from the records at the moment of asking, so nothing on it is ever stale; request durations are counted here.
 
+mod counted;
+mod lane;
 mod provider;
 
 use std::{
@@ -13,6 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -24,8 +27,8 @@ use super::{
     error::{self, Kind, Problem},
 };
 use crate::{
-    domain::{deployment::Deployment, observation::Servers, weight::Weight},
-    engine::api::{Figures, LaneFigures},
+    domain::{deployment::Deployment, observation::Servers, time, weight::Weight},
+    engine::api::Figures,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,9 +109,16 @@ struct OrphanLabels {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabels {
+    service: String,
+    environment: String,
+}
+
 /// What the records show, as series.
 #[derive(Debug, Default)]
 struct Series {
+    unobserved: Family<TargetLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     info: Family<InfoLabels, Gauge>,
     ended: Family<OutcomeLabels, Counter>,
     weight: Family<WeightLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
@@ -158,6 +168,10 @@ impl Series {
             stage,
         };
         self.info.get_or_create(&info).set(1);
+        if let Some(asked) = unobserved_since(d) {
+            let labels = TargetLabels { service: service.clone(), environment: environment.clone() };
+            self.unobserved.get_or_create(&labels).set(time::between(asked, Timestamp::now()).as_secs_f64());
+        }
         let weights = [("desired", Some(d.desired())), ("observed", d.seen.weight)];
         for (kind, weight) in weights {
             let Some(weight) = weight else { continue };
@@ -177,6 +191,8 @@ impl Series {
     }
 
     fn register(self, registry: &mut Registry) {
+        let help = "Age of a rollback that was not yet seen on every route";
+        registry.register_with_unit("cutover_rollback_unobserved_age", help, Unit::Seconds, self.unobserved);
         registry.register("cutover_deployment_info", "Deployments that have not ended; always 1", self.info);
         registry.register("cutover_deployments", "Deployments that ended, by outcome", self.ended);
         registry.register("cutover_traffic_weight_ratio", "Share of traffic of a running deployment's groups", self.weight);
@@ -188,19 +204,11 @@ impl Series {
     }
 }
 
-fn register_lane(figures: &LaneFigures, registry: &mut Registry) {
-    let series = [
-        ("cutover_lane_bundles", "Running deployments that this replica could roll back without the database", figures.bundles),
-        (
-            "cutover_lane_journal_entries",
-            "Rollbacks that were taken without the database and wait to be put on record",
-            figures.journal,
-        ),
-    ];
-    for (name, help, count) in series {
-        let gauge: Gauge = Gauge::default();
-        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
-        registry.register(name, help, gauge);
+/// Since when a running deployment is to go back, as long as users may still be on green.
+fn unobserved_since(d: &Deployment) -> Option<Timestamp> {
+    match &d.going_back {
+        Some(back) => back.observed_at.is_none().then_some(back.requested_at),
+        None => d.intent.rollback.as_ref().map(|given| given.at),
     }
 }
 
@@ -228,7 +236,7 @@ pub async fn scrape(State(edge): State<Edge>) -> Response {
         Ok(Err(trouble)) => tracing::warn!(%trouble, "the metrics are without the records"),
         Err(_) => tracing::warn!("the metrics are without the records: the database does not answer"),
     }
-    register_lane(&edge.api.lane(), &mut registry);
+    lane::register(&edge.api.lane(), &mut registry);
     registry.register("cutover_database_up", "Whether the records could be read for this page", database_up);
     let mut page = String::new();
     match encode(&mut page, &registry) {

@@ -1,13 +1,14 @@
 //! What the provider is asked, as series: counted by the cloud itself, shown with or without the database.
 
-use std::{fmt, sync::atomic::AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet},
-    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
+use super::counted::Counted;
 use crate::engine::ports::{BudgetFigures, CallFigures, ProviderFigures};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,37 +39,13 @@ struct ReadyLabels {
     lane: &'static str,
 }
 
-/// Sum, and counts by upper bound.
-type Histogram = (f64, Vec<(f64, u64)>);
-
-/// Histograms that were counted elsewhere.
-#[derive(Debug, Default)]
-struct Counted(Vec<(CallLabels, Histogram)>);
-
-impl EncodeMetric for Counted {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(labels, (sum, buckets))| {
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
-        })
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Histogram
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 type Float<M> = Family<M, Gauge<f64, AtomicU64>>;
 
 /// The provider's part of the page.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     requests: Family<OutcomeLabels, Counter>,
-    took: Counted,
+    took: Counted<CallLabels>,
     waited: Family<CallLabels, Counter<f64, AtomicU64>>,
     ready: Float<ReadyLabels>,
     pace: Float<BudgetLabels>,
@@ -89,7 +66,7 @@ impl Series {
         }
         let labels = CallLabels { lane, operation };
         self.waited.get_or_create(&labels).inc_by(waited.as_secs_f64());
-        self.took.0.push((labels, (took.as_secs_f64(), took_at_most.clone())));
+        self.took.push(labels, *took, took_at_most.clone());
     }
 
     fn add_budget(&self, budget: &BudgetFigures) {

@@ -54,8 +54,21 @@ async fn the_metrics_show_the_records_as_they_are_now() {
     }
     assert!(page.text.contains("\ncutover_engine_tick_age_seconds ") && page.text.ends_with("# EOF\n"));
     door.post(&format!("{url}/rollback"), json!({})).await;
+    let page = door.get("/metrics").await.text;
+    let age = "\ncutover_rollback_unobserved_age_seconds{service=\"web\",environment=\"prod\"} ";
+    assert!(page.contains(age), "users may still be on green\n{page}");
     door.house.until(id, "the end", |d| d.phase.is_terminal()).await;
     let page = door.get("/metrics").await.text;
+    for until in ["accepted", "observed"] {
+        let count = format!("\ncutover_rollback_duration_seconds_count{{trigger=\"manual\",until=\"{until}\"}} 1\n");
+        assert!(page.contains(&count), "{count} is not in\n{page}");
+    }
+    let told = door.get(&format!("{url}/events?limit=100")).await.text;
+    assert!(
+        told.contains("the load balancer has accepted it on every route, ") && told.contains("rollback.observed"),
+        "{told}"
+    );
+    assert!(!page.contains("cutover_rollback_unobserved_age_seconds{"), "{page}");
     assert!(
         page.contains("cutover_deployments_total{service=\"web\",environment=\"prod\",outcome=\"rolled_back\"} 1"),
         "{page}"

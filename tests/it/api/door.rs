@@ -266,6 +266,7 @@ impl Door {
             lane: house.lane.clone(),
             bundles: house.bundles.clone(),
             journal: house.journal.clone(),
+            times: house.worker.times.clone(),
             tokens: tokens.clone(),
             pulse: Arc::new(Pulse::default()),
             settings: house.worker.settings,

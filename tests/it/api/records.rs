@@ -37,6 +37,7 @@ async fn replica(database: &TestDatabase) -> (Knocker, PgStore) {
         lane: Arc::new(lane),
         bundles,
         journal,
+        times: Arc::default(),
         tokens: Arc::default(),
         pulse: Arc::new(Pulse::default()),
         settings,

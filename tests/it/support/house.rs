@@ -17,6 +17,7 @@ use cutover::{
         journal::Journal,
         lane::Lane,
         ports::{Commanded, Inserted, NewDeployment, Settled, Store},
+        rollback_times::RollbackTimes,
         settings::EngineSettings,
         tick::Worker,
     },
@@ -101,7 +102,8 @@ impl House {
         let disk = Arc::new(Disk::default());
         let journal = Arc::new(Journal::new(disk.clone(), Vec::new()));
         let holder = HolderId::new("replica-1");
-        let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder, journal: journal.clone(), settings };
+        let times = Arc::new(RollbackTimes::default());
+        let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder, journal: journal.clone(), times, settings };
         let lane = Arc::new(Lane::new(store.clone(), cloud.clone(), bundles.clone(), journal.clone(), settings));
         Self { store, cloud, worker, lane, bundles, journal, disk }
     }

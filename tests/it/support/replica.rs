@@ -18,6 +18,7 @@ use cutover::{
         journal::Journal,
         lane::Lane,
         ports::{Inserted, Store},
+        rollback_times::RollbackTimes,
         settings::EngineSettings,
         tick::Worker,
     },
@@ -70,7 +71,8 @@ impl Replica {
         let back = Arc::new(scene.cloud_on(&budget).for_rollbacks());
         let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
         let (cloud, holder) = (Arc::new(scene.cloud_on(&budget)), HolderId::new("replica-1"));
-        let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), settings };
+        let times = Arc::new(RollbackTimes::default());
+        let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), times, settings };
         let lane = Arc::new(Lane::new(store.clone(), back, bundles.clone(), journal, settings));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(drive(Arc::new(worker), pulse, stop.clone()));
