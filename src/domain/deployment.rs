@@ -53,7 +53,8 @@ pub struct Deployment {
     pub plan: Option<Plan>,
     /// The overlays by ARN, in the plan's route order, written when provisioning ended. Weights go to these and to no others.
     pub overlays: Vec<RuleRef>,
-    /// When provisioning ended, with a preview `verifying`: after it nothing is created.
+    /// When provisioning ended, with a preview `verifying`: after it nothing is created, and blue is not pinned. `None` also while
+    /// a blue that was found unpinned later is pinned again.
     #[serde(default)]
     pub provisioned_at: Option<Timestamp>,
     /// The least weight that calls of ours may have left on an overlay, while a change of it is under way.

@@ -65,7 +65,8 @@ fn seen_everywhere(o: &Observation, holds: impl Fn(usize, &RouteView) -> bool) -
 }
 
 fn pin(d: &Deployment) -> Verdict {
-    must(d.phase.may_go_back(), 3, "only a blue that may be gone back to is pinned")
+    must(d.phase.may_go_back(), 3, "only a blue that may be gone back to is pinned")?;
+    must(d.provisioned_at.is_none(), 6, "a way back would not know that this call may be under way")
 }
 
 fn bring_up(d: &Deployment) -> Verdict {

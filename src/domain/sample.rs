@@ -142,12 +142,13 @@ pub(crate) fn pending(number: u32, routes: usize, strategy: Strategy) -> Deploym
     }
 }
 
-/// With a plan and, from `verifying` on, its overlays recorded, in `phase` since time 0.
+/// With a plan and, from `verifying` on, its overlays recorded and nothing more to be made, in `phase` since time 0.
 pub(crate) fn deployment(routes: usize, phase: Phase) -> Deployment {
     let mut d = pending(42, routes, strategy(&[50, 100], 60));
     d.plan = Some(plan::make(&Inputs::of(&d), &survey(routes, "old")).expect("the sample has no faults"));
     if !matches!(phase, Phase::Pending | Phase::Provisioning) {
         d.overlays = (0..routes).map(|i| RuleRef::new(format!("overlay-{i}"))).collect();
+        d.provisioned_at = Some(at(0));
     }
     d.phase = phase;
     d

@@ -59,7 +59,8 @@ pub(super) fn rolling_back(
 }
 
 /// From when on no pin, no creation and no base put back of ours can land any more: only then is it sure that nothing is
-/// left behind, and that nothing is written over what its owner does next.
+/// left behind, and that nothing is written over what its owner does next. It counts from the last of them, which was mostly
+/// long ago; from the turn back only where such calls might still be made when it came.
 fn all_landed(d: &Deployment, timing: &Timing) -> Timestamp {
     let provisioned = d.provisioned_at.unwrap_or(d.phase_since);
     timing.landed(d.holds.restored_at.map_or(provisioned, |restored| restored.max(provisioned)))

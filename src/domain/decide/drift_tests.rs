@@ -220,7 +220,8 @@ fn adopting_an_edited_base_gives_it_to_the_overlay_first_and_then_to_the_plan() 
     assert_eq!(tick(d.clone(), &o, LATER + 3).1, Decision::Act(Action::ReshapeOverlays { shapes: vec![shape] }));
     let mut unpinned = o.clone();
     seen_mut(&mut unpinned.blue).protected = false;
-    assert_eq!(tick(d.clone(), &unpinned, LATER + 3).1, Decision::Act(Action::PinBlue), "wider conditions are a rise");
+    let (open, _) = tick(d.clone(), &unpinned, LATER + 3);
+    assert_eq!(tick(open, &unpinned, LATER + 3).1, Decision::Act(Action::PinBlue), "wider conditions are a rise");
     (edits.overlay_as_planned, edits.overlay_as_base) = (false, true);
     route_mut(&mut o, 0).edited = Some(Box::new(edits));
     let (d, _) = tick(d, &o, LATER + 4);

@@ -69,12 +69,12 @@ pub fn decide(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) 
     match &d.phase {
         Phase::Pending => start::pending(d, o, timing, now),
         Phase::Provisioning => start::provisioning(d, o, now),
-        Phase::Verifying => or_pin(d, o, forward::verifying(d, o, timing, now)),
-        Phase::Shifting { .. } => or_pin(d, o, or_tidy(o, forward::shifting(d, o, timing, now))),
+        Phase::Verifying => or_pin(d, o, now, forward::verifying(d, o, timing, now)),
+        Phase::Shifting { .. } => or_pin(d, o, now, or_tidy(o, forward::shifting(d, o, timing, now))),
         Phase::Baking { seen_at, commit_now } => {
-            or_pin(d, o, or_tidy(o, forward::baking(d, o, timing, now, *seen_at, *commit_now)))
+            or_pin(d, o, now, or_tidy(o, forward::baking(d, o, timing, now, *seen_at, *commit_now)))
         }
-        Phase::Committing { quiet_since } => or_pin(d, o, or_tidy(o, commit::committing(d, o, timing, now, *quiet_since))),
+        Phase::Committing { quiet_since } => or_pin(d, o, now, or_tidy(o, commit::committing(d, o, timing, now, *quiet_since))),
         Phase::Retiring => commit::retiring(d, o, timing, now),
         Phase::RollingBack { shield, ends } => back::rolling_back(d, o, timing, now, *shield, *ends),
         Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => Decision::Done,
@@ -83,11 +83,20 @@ pub fn decide(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) 
 
 /// Blue stays pinned while anybody may go back to it. Somebody may have undone that, or a call that the last deployment sent
 /// has: where there is nothing else to do, it is pinned again.
-fn or_pin(d: &Deployment, o: &Observation, decision: Decision) -> Decision {
-    match (&decision, &d.plan) {
-        (Decision::Wait { .. }, Some(plan)) => start::pin(plan, o).map_or(decision, Decision::Act),
-        (Decision::Act(_) | Decision::Advance(_) | Decision::Done | Decision::Wait { .. }, _) => decision,
-    }
+///
+/// Such a call may be late like any other, and a way back has to wait it out: so the record says that it may be under way before
+/// it is made, and from when on it is not once blue was seen pinned.
+fn or_pin(d: &Deployment, o: &Observation, now: Timestamp, decision: Decision) -> Decision {
+    let (Decision::Wait { .. }, Some(plan)) = (&decision, &d.plan) else { return decision };
+    let provisioned_at = match (start::pin(plan, o), d.provisioned_at) {
+        (Some(action), None) => return Decision::Act(action),
+        (Some(_), Some(_)) => None,
+        // A preview is still to be made.
+        (None, None) if d.phase == Phase::Verifying && plan.preview.is_some() => return decision,
+        (None, None) if start::pinned(plan, o) => Some(now),
+        (None, _) => return decision,
+    };
+    Decision::advance(Deployment { provisioned_at, ..d.clone() })
 }
 
 /// A preview that was on its way when `verifying` ended is removed where there is nothing else to do.

@@ -9,6 +9,7 @@ use super::{Decision, decide};
 use crate::domain::{
     action::{Action, Side},
     attention,
+    declaration::Preview,
     deployment::{Deployment, Trigger},
     health::ShortFor,
     invariants,
@@ -16,6 +17,7 @@ use crate::domain::{
     observation::{Attached, Forward, Known, Observation, Servers},
     phase::{BackAs, Phase},
     sample::{at, deployment, given, observation, percent, route_mut, seen_mut, shield},
+    time::BakeTime,
     timing::Timing,
     weight::Weight,
 };
@@ -298,7 +300,8 @@ fn blue_is_pinned_again_where_somebody_undid_it_and_green_does_not_rise_before()
         if d.phase == Phase::Verifying {
             o.routes[0] = Known::Unknown("throttled".to_owned());
         }
-        assert_eq!(action(decided(&d, &o, at(1))), Some(Action::PinBlue), "{}", d.phase.name());
+        let Decision::Advance(open) = decided(&d, &o, at(1)) else { panic!("{}", d.phase.name()) };
+        assert_eq!(action(decided(&open, &o, at(1))), Some(Action::PinBlue), "{}", d.phase.name());
     }
 }
 
@@ -334,25 +337,72 @@ fn retiring_touches_nothing_of_blue_while_green_is_unknown_or_gone() {
     assert_eq!(action(decided(&d, &o, at(60))), Some(Action::Detach { side: Side::Blue }));
 }
 
-/// Found by the explorer.
-#[test]
-fn a_way_back_ends_only_when_no_pin_or_creation_can_land_any_more() {
-    let timing = Timing::default();
-    let landed = timing.half_quiet() + timing.absence_spread;
-    let mut d = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
-    d.provisioned_at = Some(at(0));
-    let now = at(100);
+/// All that is left of a way back: nothing of green is there, and blue is as it was.
+fn gone_back(d: &Deployment, now: Timestamp) -> Decision {
+    let mut d = d.clone();
     for looks in [&mut d.seen.absences.overlays, &mut d.seen.absences.shields] {
         *looks = vec![believed(now)];
     }
     d.seen.absences.green = believed(now);
+    if let Some(back) = &mut d.going_back {
+        back.observed_at = Some(now);
+    }
     let mut o = observation(&d, Weight::NONE);
     route_mut(&mut o, 0).overlays.clear();
     o.green = Known::Absent;
     seen_mut(&mut o.blue).min = 1;
     seen_mut(&mut o.blue).protected = false;
-    assert_eq!(decided(&d, &o, now), Decision::Wait { until: Some(at(0) + landed) });
-    assert!(matches!(decided(&d, &o, at(0) + landed), Decision::Advance(next) if next.phase == Phase::RolledBack));
+    decided(&d, &o, now)
+}
+
+/// Found by the explorer.
+#[test]
+fn a_way_back_ends_only_when_no_pin_or_creation_can_land_any_more() {
+    let landed = Timing::default().landed(at(0));
+    let mut d = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
+    d.provisioned_at = Some(at(0));
+    assert_eq!(gone_back(&d, at(100)), Decision::Wait { until: Some(landed) });
+    assert!(matches!(gone_back(&d, landed), Decision::Advance(next) if next.phase == Phase::RolledBack));
+}
+
+/// Somebody unpins blue in mid-flight. The call that pins it again may be late too, and the way back waits for that one.
+#[test]
+fn blue_is_pinned_again_once_the_record_says_that_such_a_call_may_be_under_way() {
+    let landed = |signed| Timing::default().landed(at(signed));
+    let bakes = Phase::Shifting { stage: 0, weight: percent(50), by_hand: true, hurry: false, seen_at: Some(at(0)) };
+    let d = deployment(1, bakes);
+    let pinned = observation(&d, percent(50));
+    let mut unpinned = pinned.clone();
+    seen_mut(&mut unpinned.blue).min = 1;
+    assert_eq!(decided(&d, &pinned, at(1000)), Decision::Wait { until: None });
+    let Decision::Advance(open) = decided(&d, &unpinned, at(1000)) else { panic!("it was not written down first") };
+    assert_eq!(action(decided(&open, &unpinned, at(1001))), Some(Action::PinBlue));
+
+    let back = open.turning_back(Trigger::Manual, None, at(1002));
+    assert_eq!(gone_back(&back, at(1010)), Decision::Wait { until: Some(landed(1002)) });
+
+    // Seen pinned, no more are signed: what goes back much later waits for none.
+    let Decision::Advance(closed) = decided(&open, &pinned, at(1003)) else { panic!("that it is over was not written down") };
+    assert_eq!(decided(&closed, &pinned, at(1004)), Decision::Wait { until: None });
+    let back = closed.turning_back(Trigger::Manual, None, at(1005));
+    assert_eq!(gone_back(&back, at(1010)), Decision::Wait { until: Some(landed(1003)) });
+    let late = closed.turning_back(Trigger::Manual, None, at(9000));
+    assert!(matches!(gone_back(&late, at(9001)), Decision::Advance(next) if next.phase == Phase::RolledBack));
+}
+
+#[test]
+fn a_preview_that_is_still_to_be_made_keeps_the_record_open() {
+    let mut d = deployment(1, Phase::Verifying);
+    d.plan.as_mut().unwrap().preview = Some(Preview {
+        header: "X-Preview".to_owned(),
+        value: "green".to_owned(),
+        bake_time: BakeTime::For(Duration::from_secs(60)),
+    });
+    d.provisioned_at = None;
+    let mut o = observation(&d, Weight::NONE);
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::OpenPreviews { routes: vec![0] }));
+    o.routes[0] = Known::Unknown("throttled".to_owned());
+    assert_eq!(decided(&d, &o, at(1)), Decision::Wait { until: Some(at(60)) });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     mutants::Mutant,
     report,
     size::Size,
-    worlds::{BARE, BY_HAND, CALM, EDITED, LANE, NEXT, NEXT_LANE, OFFLINE, REPLICAS, STALE, STALLED},
+    worlds::{AT_ONCE, BARE, BY_HAND, CALM, EDITED, LANE, NEXT, NEXT_LANE, OFFLINE, REPLICAS, STALE, STALLED},
 };
 
 /// Walks a world with one rule taken out, to the violation that must be there.
@@ -69,6 +69,11 @@ fn overlays_that_go_before_the_shields_leave_a_green_base_bare() {
 #[test]
 fn a_bundle_that_serves_for_ever_is_undone() {
     must_find(Mutant::BundleNeverOld, &OFFLINE, JUMPED);
+}
+
+#[test]
+fn a_pin_that_nobody_wrote_down_lands_after_the_end() {
+    must_find(Mutant::PinsUnrecorded, &AT_ONCE, "blue is still pinned");
 }
 
 #[test]

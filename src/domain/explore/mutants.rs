@@ -55,6 +55,8 @@ pub enum Mutant {
     DriftIsIgnored,
     /// A drift is put right without asking anybody.
     DriftIsRepaired,
+    /// Blue is pinned again without a word in the record.
+    PinsUnrecorded,
     /// An accepted call is taken for done: no look, no drain.
     TearDownOnTheWord,
 }
@@ -150,6 +152,12 @@ impl Mutant {
                     Decision::Act(Action::SetBase { routes: missing, to: crate::domain::action::Side::Green })
                 }
             }
+            (Self::PinsUnrecorded, phase) if phase.may_go_back() => match decision {
+                Decision::Advance(next) if d.provisioned_at.is_some() && next.provisioned_at.is_none() => {
+                    Decision::Act(Action::PinBlue)
+                }
+                decision => decision,
+            },
             (Self::ShieldGoesUnseen, Phase::RollingBack { .. }) if time::between(d.phase_since, now()) >= half_quiet() => {
                 let shields = o.routes.iter().filter_map(Known::seen).flat_map(|view| &view.shields);
                 let rules: Vec<_> = shields.map(|shield| shield.rule.clone()).collect();

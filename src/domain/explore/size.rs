@@ -37,7 +37,7 @@ pub struct Size {
     /// How often a replica with a lane loses the database: it goes by what it remembers from then on.
     pub offline: u8,
     pub commands: &'static [Command],
-    /// Acts of a person at the provider's command line, who deletes overlays or raises shields.
+    /// Acts of a person at the provider's command line, who deletes overlays, raises shields or lowers blue's minimum.
     pub hand: u8,
     /// Edits of rules by a person at the console.
     pub edits: u8,
@@ -79,6 +79,7 @@ pub enum Step {
     Replayed,
     ShieldsByHand,
     OverlaysDeletedByHand,
+    BlueLoweredByHand,
     EditedByHand(&'static str),
     NextDeployment,
 }

@@ -275,11 +275,16 @@ impl Steps<'_> {
         }
         // Nobody is told to raise one in the second half of a quiet period.
         let in_time = facts.quiet_age.is_none_or(|age| age < u32::from(HALF_QUIET));
-        let (number, blue_slot) = (facts.number, facts.blue_slot);
+        let (number, blue, blue_slot) = (facts.number, usize::from(facts.blue), facts.blue_slot);
         let recorded = !self.mind.rec(s.rec).overlays.is_empty();
         let before_commit = !facts.phase.base_may_be_green();
         let mut next = *s;
         next.hand_left -= 1;
+        if recorded && next.scene.groups[blue].full {
+            let mut next = next;
+            next.scene.groups[blue].full = false;
+            self.push(Step::BlueLoweredByHand, next);
+        }
         next.acked = true;
         if in_time && recorded {
             let mut next = next;

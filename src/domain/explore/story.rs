@@ -53,6 +53,7 @@ pub fn step(mind: &Mind, step: Step, from: &State, to: &State) -> String {
         Step::OfflineGivesUp => "it gives up, or dies".to_owned(),
         Step::ShieldsByHand => "a person raises shields on the provider's command line".to_owned(),
         Step::OverlaysDeletedByHand => "a person deletes the overlays on the provider's command line".to_owned(),
+        Step::BlueLoweredByHand => "a person lowers blue's minimum on the provider's command line".to_owned(),
         Step::EditedByHand(what) => format!("a person at the console: {what}"),
         Step::NextDeployment => "the next deployment is created".to_owned(),
     }

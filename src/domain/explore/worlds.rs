@@ -41,6 +41,8 @@ pub const BY_HAND: Size = Size {
     commands: ROLLBACK,
     ..PLAIN
 };
+/// Where two looks at once prove absence, a way back may be over while a call from before it still lives.
+pub const AT_ONCE: Size = Size { name: "hands outside, one late call", hand: 1, late: 1, commands: ROLLBACK, ..PLAIN };
 pub const EDITED: Size = Size { name: "edits by hand, an operator who answers", edits: 1, commands: ANSWERS, ..PLAIN };
 pub const EDITED_LATE: Size =
     Size { name: "edits by hand, one late call, an operator who answers", stages: &[100], crashes: false, late: 1, ..EDITED };
@@ -134,6 +136,11 @@ fn two_routes_and_two_late_calls() {
 #[test]
 fn hands_outside_slow_nodes_and_one_late_call() {
     must_hold(&BY_HAND);
+}
+
+#[test]
+fn hands_outside_and_one_late_call() {
+    must_hold(&AT_ONCE);
 }
 
 #[test]
