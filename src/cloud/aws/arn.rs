@@ -83,6 +83,12 @@ pub(super) fn route(route: &RouteRef, region: &str) -> Result<Route, String> {
     })
 }
 
+/// The listener that a rule is on; `None` of what is no rule's ARN.
+pub(super) fn listener_of(rule: &RuleRef) -> Option<ListenerRef> {
+    let region = split(rule.as_str())?.region;
+    route(&RouteRef::new(rule.as_str()), region).ok().filter(|named| named.rule.is_some()).map(|named| named.listener)
+}
+
 /// Reads a listener's ARN, of whatever region: its region, and what it names.
 ///
 /// # Errors

@@ -1,12 +1,15 @@
 //! Changes of rules: overlays, weights, bases, shields. Those of several routes go side by side; the worst fault is told.
 
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use aws_sdk_elasticloadbalancingv2::types::{Action as RuleAction, RuleCondition, RuleTransform};
 use futures::future::join_all;
 
 use super::{
-    AwsCloud,
+    AwsCloud, arn,
     client::Clients,
     conditions::{ConditionForm, TransformForm},
     fault,
@@ -21,7 +24,7 @@ use crate::{
         action::{Shape, Side},
         declaration::Preview,
         deployment::Deployment,
-        ids::{RuleRef, TargetGroupRef},
+        ids::{ListenerRef, RuleRef, TargetGroupRef},
         numbers,
         plan::{Plan, RoutePlan},
         survey::Role,
@@ -268,13 +271,47 @@ impl RuleChanges<'_> {
 pub(super) async fn delete(clients: &Clients, rules: &[RuleRef], deadline: Instant) -> Result<(), Fault> {
     let calls = rules.iter().map(|rule| async move {
         let call = |fence| clients.elb.delete_rule().rule_arn(rule.as_str()).customize().interceptor(fence).send();
-        match clients.change(Operation::DeleteRule, deadline, call).await {
-            // Gone already, which is all that was wanted.
-            Err(fault) if fault.kind != FaultKind::Missing => Err(fault),
-            _ => Ok(()),
-        }
+        clients.change(Operation::DeleteRule, deadline, call).await.map(|_| ())
     });
-    fault::worst(join_all(calls).await)
+    let mut answers = join_all(calls).await;
+    let refused: Vec<_> = rules.iter().zip(&answers).filter(|(_, answer)| is_kind(answer, FaultKind::Denied)).collect();
+    let gone = gone_of(clients, refused.into_iter().map(|(rule, _)| rule), deadline).await;
+    for (rule, answer) in rules.iter().zip(&mut answers) {
+        // Gone already, which is all that was wanted.
+        if is_kind(answer, FaultKind::Missing) || is_kind(answer, FaultKind::Denied) && gone.contains(rule) {
+            *answer = Ok(());
+        }
+    }
+    fault::worst(answers)
+}
+
+fn is_kind(answer: &Result<(), Fault>, kind: FaultKind) -> bool {
+    answer.as_ref().is_err_and(|fault| fault.kind == kind)
+}
+
+/// Which of these rules are seen not to be there. A policy that goes by tags has none to go by once a rule is gone, and AWS then
+/// says that its deletion is denied. One look a listener; after one that failed the refusal stands.
+async fn gone_of<'r>(
+    clients: &Clients,
+    refused: impl Iterator<Item = &'r RuleRef>,
+    deadline: Instant,
+) -> BTreeSet<&'r RuleRef> {
+    let mut listeners: BTreeMap<ListenerRef, Vec<&RuleRef>> = BTreeMap::new();
+    for rule in refused {
+        if let Some(listener) = arn::listener_of(rule) {
+            listeners.entry(listener).or_default().push(rule);
+        }
+    }
+    let looks = listeners.into_iter().map(|(listener, refused)| async move {
+        let there = match rules::listed(clients, &listener, deadline).await {
+            Ok(there) => there,
+            // It went with its rules.
+            Err(fault) if fault.kind == FaultKind::Missing => Vec::new(),
+            Err(_) => return Vec::new(),
+        };
+        refused.into_iter().filter(|rule| !there.iter().any(|seen| &seen.rule == *rule)).collect::<Vec<_>>()
+    });
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 fn planned(plan: &Plan, i: usize) -> Result<&RoutePlan, Fault> {

@@ -1,8 +1,12 @@
 //! The adapter when AWS misbehaves, on a pocket region of each story's own: what it concludes, and what it never does.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use cutover::{
+    cloud::aws::{Budget, BudgetSettings},
     domain::{
         action::Action as Change,
         declaration::Declaration,
@@ -211,6 +215,34 @@ async fn routes_are_changed_side_by_side_and_the_worst_fault_is_told() {
     assert_eq!(calls(&world, "DeleteRule"), 3, "one that fails stops none of the others");
     house.apply(&d, &Change::DeleteRules { rules }).await.unwrap();
     assert_eq!(house.numbers().await, [100, 200, 300]);
+}
+
+/// A policy that goes by tags finds none on a rule that is gone, and AWS says that the call is denied.
+#[tokio::test]
+async fn a_deletion_that_is_denied_is_done_where_the_rule_is_seen_to_be_gone_and_only_there() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "denied-deletion").await;
+    let d = house.opened(house.declaration(&house.base)).await;
+    let delete = Change::DeleteRules { rules: d.overlays.clone() };
+    let lane = world.cloud_on(&Arc::new(Budget::new(BudgetSettings::default()))).for_rollbacks();
+    let denied = || set(&world, Fault::on("DeleteRule", refuse("AccessDenied", 403)).times(1));
+    let looks = || calls(&world, "DescribeRules");
+
+    denied();
+    let before = looks();
+    let fault = lane.apply(&d, &delete, later()).await.unwrap_err();
+    assert_eq!((fault.kind, fault.operation), (FaultKind::Denied, "DeleteRule"), "it is still there: {fault}");
+    assert_eq!(looks() - before, 1, "one look, and no more");
+
+    world.elb.delete_rule().rule_arn(d.overlays[0].as_str()).send().await.unwrap();
+    denied();
+    let blind = set(&world, Fault::on("DescribeRules", refuse("Throttling", 400)));
+    let fault = lane.apply(&d, &delete, later()).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Denied, "nobody saw whether it is there: {fault}");
+
+    assert!(world.sim().faults().remove(&blind));
+    denied();
+    lane.apply(&d, &delete, later()).await.unwrap();
 }
 
 #[tokio::test]
