@@ -29,6 +29,9 @@ pub struct Deployment {
     /// A free label from CI.
     pub version: Option<String>,
     pub reason: Option<String>,
+    /// The deployment whose release this one takes back: it is a redeploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<u32>,
     pub created_by: String,
     pub created_at: Timestamp,
     pub ended_at: Option<Timestamp>,

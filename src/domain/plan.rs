@@ -50,6 +50,9 @@ pub struct RoutePlan {
 pub struct BluePlan {
     pub group: GroupName,
     pub image: Option<String>,
+    /// The launch template that an image `lt:N` is a version of; `None` where it is not known.
+    #[serde(default)]
+    pub template: Option<String>,
     pub size: u32,
     /// To be put back by an unpin.
     pub min: u32,
@@ -78,6 +81,8 @@ pub struct Inputs<'a> {
     pub declaration: &'a Declaration,
     pub strategy: &'a Strategy,
     pub live: Option<&'a Live>,
+    /// It takes back what is live, which may be quite dead.
+    pub takes_back: bool,
 }
 
 impl<'a> Inputs<'a> {
@@ -90,6 +95,7 @@ impl<'a> Inputs<'a> {
             declaration: &d.declaration,
             strategy: &d.strategy,
             live: d.live.as_ref(),
+            takes_back: d.takes_back.is_some(),
         }
     }
 }
@@ -406,7 +412,7 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
         );
         return None;
     }
-    if blue.size > 0 && blue.healthy == 0 {
+    if blue.size > 0 && blue.healthy == 0 && !inputs.takes_back {
         faults.note(
             Topic::Blue,
             "/blue",
@@ -417,6 +423,7 @@ fn pin(inputs: &Inputs<'_>, blue: &BlueSurvey, blue_slot: &SlotRef, faults: &mut
     Some(BluePlan {
         group: blue.group.clone(),
         image: inputs.live.map(|live| live.image.to_string()).or_else(|| blue.image.clone()),
+        template: blue.template.clone(),
         size: blue.size,
         min: blue.min,
         protected: blue.protected,

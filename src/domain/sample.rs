@@ -116,6 +116,7 @@ pub(crate) fn pending(number: u32, routes: usize, strategy: Strategy) -> Deploym
         image: Image::Template(number),
         version: None,
         reason: None,
+        takes_back: None,
         created_by: "ci".to_owned(),
         created_at: at(0),
         ended_at: None,

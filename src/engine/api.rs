@@ -18,6 +18,7 @@ use crate::domain::{
     deployment::{Deployment, Status},
     ids::{DeploymentId, Image, RouteRef, Target},
     preflight::Check,
+    redeploy,
     survey::FieldFault,
 };
 
@@ -97,9 +98,20 @@ pub struct Wanted {
     pub version: Option<String>,
     pub reason: Option<String>,
     pub strategy: Option<Strategy>,
+    /// The number of the deployment whose release it takes back.
+    pub takes_back: Option<u32>,
 }
 
 impl Wanted {
+    /// What it is made by.
+    #[must_use]
+    pub fn declared(&self, declaration: &Declaration) -> Declaration {
+        match self.takes_back {
+            Some(_) => redeploy::declaration(declaration.clone()),
+            None => declaration.clone(),
+        }
+    }
+
     #[must_use]
     pub fn into_new(self, id: DeploymentId, by: &Actor, now: Timestamp) -> NewDeployment {
         NewDeployment {
@@ -108,6 +120,7 @@ impl Wanted {
             image: self.image,
             version: self.version,
             reason: self.reason,
+            takes_back: self.takes_back,
             strategy: self.strategy,
             created_by: by.name.clone(),
             created_at: now,
@@ -158,12 +171,38 @@ pub struct Step {
     pub calls: Vec<String>,
 }
 
+/// How a rollback is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Traffic goes back to the servers that still run.
+    Instant,
+    /// They are gone: a new deployment of the image before.
+    Redeploy,
+}
+
+impl Mode {
+    /// As the API writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Instant => "instant",
+            Self::Redeploy => "redeploy",
+        }
+    }
+
+    /// How whoever asks to go back is answered by this deployment.
+    #[must_use]
+    pub fn of(d: &Deployment) -> Self {
+        if d.takes_back.is_some() { Self::Redeploy } else { Self::Instant }
+    }
+}
+
 /// The answer of a rollback.
 #[derive(Debug)]
 pub struct RolledBack {
     pub deployment: Box<Deployment>,
-    /// `instant`; a redeploy comes with later work.
-    pub mode: &'static str,
+    /// How it goes back.
+    pub mode: Mode,
     /// All that was asked of the load balancer was accepted (or nothing had to be): 200, else 202.
     pub accepted: bool,
     /// The intent is in the database.

@@ -66,7 +66,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             let faults = self.cloud.shape(&declaration);
             if faults.is_empty() { Preflight::unknown("a deployment runs") } else { Preflight::refused(faults) }
         } else {
-            self.preflight_of(&target, &declaration, before.as_ref(), None, None).await?
+            self.preflight_of(&target, &declaration, before.as_ref(), None, None, false).await?
         };
         if !found.faults.is_empty() {
             return Err(Trouble::Invalid(found.faults));
@@ -87,21 +87,21 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         if let Some(running) = self.running(stored.as_ref()).await? {
             return Err(running);
         }
-        self.planned(self.preflight_of(&target, &declaration, stored.as_ref(), None, None).await?)
+        self.planned(self.preflight_of(&target, &declaration, stored.as_ref(), None, None, false).await?)
     }
 
     /// Every check, whatever it found.
     async fn doctor(&self, target: Target, image: Option<Image>) -> Result<Steps, Trouble> {
         let environment = self.open_for(&target).await?;
         let declaration = &environment.declaration;
-        Ok(self.told(self.preflight_of(&target, declaration, Some(&environment), image.as_ref(), None).await?))
+        Ok(self.told(self.preflight_of(&target, declaration, Some(&environment), image.as_ref(), None, false).await?))
     }
 
     fn planned(&self, found: Preflight) -> Result<Steps, Trouble> {
         if found.faults.is_empty() { Ok(self.told(found)) } else { Err(Trouble::Invalid(found.faults)) }
     }
 
-    async fn environment_of(&self, target: &Target) -> Result<Environment, Trouble> {
+    pub(super) async fn environment_of(&self, target: &Target) -> Result<Environment, Trouble> {
         self.store.environment(target).await?.ok_or(Trouble::NotFound("service/environment"))
     }
 
@@ -121,10 +121,11 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
 
     async fn check_wanted(&self, wanted: &Wanted, environment: &Environment) -> Result<Preflight, Trouble> {
         let (image, strategy) = (Some(&wanted.image), wanted.strategy.as_ref());
-        self.preflight_of(&wanted.target, &environment.declaration, Some(environment), image, strategy).await
+        let declaration = wanted.declared(&environment.declaration);
+        self.preflight_of(&wanted.target, &declaration, Some(environment), image, strategy, wanted.takes_back.is_some()).await
     }
 
-    async fn create(&self, by: Actor, wanted: Wanted) -> Result<Created, Trouble> {
+    pub(super) async fn create(&self, by: Actor, wanted: Wanted) -> Result<Created, Trouble> {
         let environment = self.open_for(&wanted.target).await?;
         if environment.live.as_ref().is_some_and(|live| live.image == wanted.image) {
             return Ok(Created::Noop(Box::new(environment)));
@@ -145,7 +146,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         }
     }
 
-    async fn plan_create(&self, wanted: Wanted) -> Result<Steps, Trouble> {
+    pub(super) async fn plan_create(&self, wanted: Wanted) -> Result<Steps, Trouble> {
         let environment = self.open_for(&wanted.target).await?;
         self.planned(self.check_wanted(&wanted, &environment).await?)
     }
@@ -173,7 +174,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     async fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> Result<RolledBack, Trouble> {
-        let given = Given { by: by.name, reason, at: Timestamp::now() };
+        let given = Given { by: by.name.clone(), reason: reason.clone(), at: Timestamp::now() };
         let target = match &of {
             RollbackOf::Target(target) => Some(target.clone()),
             RollbackOf::Deployment(_) => None,
@@ -184,6 +185,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
                 self.environment_of(&target).await?;
                 Err(Trouble::NothingToRollBackTo)
             }
+            (Err(Trouble::NothingToRollBackTo), Some(target)) => self.redeploy(by, target, reason).await,
             (answer, _) => answer,
         }
     }
@@ -191,7 +193,10 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     async fn plan_rollback(&self, of: RollbackOf) -> Result<Steps, Trouble> {
         let id = match of {
             RollbackOf::Deployment(id) => id,
-            RollbackOf::Target(target) => self.environment_of(&target).await?.running.ok_or(Trouble::NothingToRollBackTo)?,
+            RollbackOf::Target(target) => match self.environment_of(&target).await?.running {
+                Some(id) => id,
+                None => return self.plan_redeploy(target).await,
+            },
         };
         let d = self.read(id).await?.read.deployment;
         let given = Given { by: String::new(), reason: None, at: Timestamp::now() };

@@ -22,6 +22,7 @@ use crate::domain::{
     observation::Observation,
     phase::Phase,
     plan::{Inputs, Plan},
+    redeploy,
     survey::{FieldFault, Survey},
     weight::Weight,
 };
@@ -83,6 +84,8 @@ pub struct NewDeployment {
     pub image: Image,
     pub version: Option<String>,
     pub reason: Option<String>,
+    /// The number of the deployment whose release it takes back.
+    pub takes_back: Option<u32>,
     /// Replaces the declared one whole.
     pub strategy: Option<crate::domain::declaration::Strategy>,
     pub created_by: String,
@@ -110,11 +113,15 @@ impl NewDeployment {
             image: self.image,
             version: self.version,
             reason: self.reason,
+            takes_back: self.takes_back,
             created_by: self.created_by,
             created_at: self.created_at,
             ended_at: None,
             strategy: self.strategy.unwrap_or_else(|| facts.declaration.strategy.clone()),
-            declaration: facts.declaration,
+            declaration: match self.takes_back {
+                Some(_) => redeploy::declaration(facts.declaration),
+                None => facts.declaration,
+            },
             live: facts.live,
             not_before: facts.not_before,
             let_go: facts.let_go,

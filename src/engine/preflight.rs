@@ -60,6 +60,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         stored: Option<&Environment>,
         image: Option<&Image>,
         strategy: Option<&Strategy>,
+        takes_back: bool,
     ) -> Result<Preflight, Trouble> {
         let any = Image::Template(declaration.server_group.launch_template.version);
         let inputs = Inputs {
@@ -70,6 +71,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             declaration,
             strategy: strategy.unwrap_or(&declaration.strategy),
             live: stored.and_then(|environment| environment.live.as_ref()),
+            takes_back,
         };
         self.preflight(inputs).await
     }

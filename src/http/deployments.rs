@@ -55,7 +55,7 @@ pub async fn create(
     let dry_run = query.flag("dry_run");
     query.end()?;
     let spec::Release { image, version, reason, strategy } = spec::release(&body)?;
-    let wanted = Wanted { target, image, version, reason, strategy };
+    let wanted = Wanted { target, image, version, reason, strategy, takes_back: None };
     if dry_run {
         return Ok(Done::Ok.with(&PlannedView::from(edge.api.plan_create(wanted).await?)));
     }

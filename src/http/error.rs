@@ -160,8 +160,8 @@ impl Kind {
                 StatusCode::CONFLICT,
                 "nothing-to-roll-back-to",
                 "There is nothing to roll back to",
-                "No deployment of this service/environment runs, and none was rolled back in the last 10 minutes. To go back to an \
-                 older image, deploy it.",
+                "No deployment of this service/environment runs, and none is known that was live before what is live now (a version of \
+                 another launch template does not count). To go back to an older image, deploy it.",
             ),
             Self::PreconditionFailed => (
                 StatusCode::PRECONDITION_FAILED,
@@ -328,9 +328,10 @@ impl From<Trouble> for Problem {
                 };
                 Self { extras: Box::new(extras), ..Self::new(Kind::DriftStays, detail) }
             }
-            Trouble::NothingToRollBackTo => {
-                Self::new(Kind::NothingToRollBackTo, "no deployment runs and none was rolled back in the last 10 minutes")
-            }
+            Trouble::NothingToRollBackTo => Self::new(
+                Kind::NothingToRollBackTo,
+                "no deployment runs, and no image is known that was live before the live one",
+            ),
             Trouble::Forbidden => Self::new(Kind::Forbidden, "this is for administrators"),
             Trouble::Precondition => Self::new(Kind::PreconditionFailed, "it has changed since `If-Match` was read"),
             Trouble::OutOfReach { why, by_hand } => {

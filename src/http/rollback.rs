@@ -1,6 +1,10 @@
 //! Rollback: never 412, and never behind other work.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
 
 use super::{
     Edge,
@@ -12,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::spec,
-    engine::api::{Actor, RollbackOf},
+    engine::api::{Actor, Mode, RollbackOf},
 };
 
 async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, body: Body) -> Result<Response, Problem> {
@@ -24,13 +28,20 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
     }
     let done = edge.api.rollback(by, of, reason).await?;
     let answer = if done.accepted { Done::Ok } else { Done::Accepted };
-    Ok(answer.with(&RolledBackView::new(&done, &edge.timing)))
+    let view = RolledBackView::new(&done, &edge.timing);
+    // Another resource than the one that was asked about.
+    let location = (done.mode == Mode::Redeploy).then(|| [(header::LOCATION, view.deployment.url.clone())]);
+    Ok((location, answer.with(&view)).into_response())
 }
 
 /// Send all traffic back: no id to look up at 3 a.m.
 ///
 /// Rolls back what runs. 200 means that the load balancer has accepted it on every route; 202 that it is being tried on, which
 /// never ends before it is done. Asking again gives the same rollback; one that ended less than 10 minutes ago too.
+///
+/// Where nothing runs the old servers are gone: the answer is a new deployment (`mode` `redeploy`, `Location`, 202) of the image that was
+/// live before the live one first was, straight to 100 percent behind the health gate, checked as any other (422). While it runs, asking again
+/// gives the same one; roll *it* back by its id.
 #[utoipa::path(
     post, path = "/v1/services/{service}/environments/{environment}/rollback", operation_id = "rollback_service", tag = "rollback",
     params(
@@ -41,7 +52,8 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
     request_body = Option<ReasonBody>,
     responses(
         (status = 200, description = "Accepted on every route, or the plan of a dry run", body = RollbackAnswer),
-        (status = 202, description = "Taken down, not yet accepted everywhere", body = RolledBackView),
+        (status = 202, description = "Taken down, not yet accepted everywhere; or a redeploy", body = RolledBackView,
+            headers(("location" = Option<String>))),
         Problems
     )
 )]

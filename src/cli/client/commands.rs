@@ -187,7 +187,16 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
     let resource = until_accepted(&api, &path, &body, waiting.limits.timeout.unwrap_or(ROLLBACK_PATIENCE)).await?;
     let d = &resource.view;
     let mode = d.mode.as_deref().unwrap_or("instant");
-    render::say(&format!("{}: rollback accepted after {} ms ({mode})", d.name(), began.elapsed().as_millis()));
+    let took = began.elapsed().as_millis();
+    if mode == "redeploy" {
+        render::say(&format!(
+            "{}: the old servers are gone, so {} is deployed anew, straight to 100 % (redeploy)",
+            d.name(),
+            d.image
+        ));
+    } else {
+        render::say(&format!("{}: rollback accepted after {took} ms ({mode})", d.name()));
+    }
     if d.durable == Some(false) {
         render::say(
             "the service's database is away: the order waits on its disk, and goes on record when the database is back",
@@ -249,10 +258,12 @@ async fn went_back(api: &Api, resource: Resource, args: &Back, followed: &Follow
     }
     let limits = &args.waiting.limits;
     followed.set(&resource.view.id);
+    let redeploy = resource.view.mode.as_deref() == Some("redeploy");
     let ended = within(limits, follow::follow(api, &resource.view.id, limits), followed).await?;
     render::resource(&ended, output);
     match follow::verdict(&ended.view, limits.until()) {
-        Exit::RolledBack => Ok(Exit::Done),
+        // A redeploy that went back itself has left users where they were.
+        Exit::RolledBack if !redeploy => Ok(Exit::Done),
         exit => Ok(exit),
     }
 }

@@ -301,7 +301,8 @@ impl<'a> Look<'a> {
     fn at_groups(&self, found: &mut Preflight) {
         let groups = |part| part == Part::Groups;
         let blue = self.survey().blue.as_ref();
-        let short = blue.filter(|blue| blue.healthy > 0 && blue.healthy < blue.size);
+        let may_be_dead = self.inputs.takes_back;
+        let short = blue.filter(|blue| (blue.healthy > 0 || may_be_dead) && blue.healthy < blue.size);
         if let Some(blue) = short.filter(|_| self.about(Topic::Blue).next().is_none()) {
             let detail = format!("{} has {} servers, and {} of them healthy", blue.group, blue.size, blue.healthy);
             found.note("blue", Outcome::Warning, Some("/blue".to_owned()), detail);

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    api::{RollbackOf, RolledBack, Trouble},
+    api::{Mode, RollbackOf, RolledBack, Trouble},
     bundles::{Bundle, Bundles},
     journal::Journal,
     ports::{Cloud, Commanded, LaneStore, StoreError, Versioned},
@@ -107,7 +107,11 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     /// Whatever runs for a service/environment. A bundle saves the look-up; one of a deployment that has ended meanwhile says
     /// nothing of the one that runs now.
     async fn of_target(&self, target: &Target, given: Given, until: Instant) -> Result<Outcome, Trouble> {
-        if let Some(bundle) = self.bundles.running(target) {
+        let (redeploy, bundle) = match self.bundles.running(target) {
+            Some(bundle) if Mode::of(&bundle.deployment) == Mode::Redeploy => (Some(bundle.deployment), None),
+            bundle => (None, bundle),
+        };
+        if let Some(bundle) = bundle {
             match self.of_known(bundle.deployment.id, Some(bundle), given.clone(), until).await {
                 Ok(Outcome { answer: Ok(answer), .. }) if answer.deployment.phase.is_terminal() => {}
                 Err(Trouble::NotFound(_)) => {}
@@ -115,25 +119,33 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
                 answer => return answer,
             }
         }
-        match self.store.newest(target).await? {
-            Some(newest) => self.of_newest(newest, given, until).await,
-            None => Err(Trouble::NotFound("service/environment with a deployment")),
+        match (self.store.newest(target).await, redeploy) {
+            (Ok(Some(newest)), _) => self.of_newest(newest, given, until).await,
+            (Ok(None), _) => Err(Trouble::NotFound("service/environment with a deployment")),
+            // It is the rollback, and goes on when the database is back.
+            (Err(_), Some(d)) => Ok(known(Arc::unwrap_or_clone(d))),
+            (Err(error), None) => Err(error.into()),
         }
     }
 
     /// A service whose newest deployment had to be looked up: the running one, or the one that ended last.
     async fn of_newest(&self, newest: Versioned, given: Given, until: Instant) -> Result<Outcome, Trouble> {
         let d = newest.deployment;
-        if !d.phase.is_terminal() {
+        let mode = Mode::of(&d);
+        if !d.phase.is_terminal() && mode == Mode::Instant {
             return self.of_known(d.id, None, given, until).await;
         }
         let ended_long_ago = d.ended_at.is_none_or(|at| time::between(at, given.at) > self.settings.rollback_repeats_for);
-        if d.phase == Phase::RolledBack && !ended_long_ago {
-            let answer =
-                RolledBack { deployment: Box::new(d), mode: "instant", accepted: true, durable: true, routes: Vec::new() };
-            return Ok(Outcome { answer: Ok(answer), rest: None });
+        // Whoever asks twice gets the same rollback twice: one that runs, or ended well a moment ago.
+        let again = match (mode, &d.phase) {
+            (Mode::Instant, Phase::RolledBack) | (Mode::Redeploy, Phase::Succeeded) => !ended_long_ago,
+            (Mode::Redeploy, phase) => !phase.is_terminal(),
+            (Mode::Instant, _) => false,
+        };
+        if !again {
+            return Err(Trouble::NothingToRollBackTo);
         }
-        Err(Trouble::NothingToRollBackTo)
+        Ok(known(d))
     }
 
     async fn of_known(
@@ -237,9 +249,16 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         let by = d.intent.rollback.as_ref().map(|given| given.by.as_str());
         info!(deployment = %d.id, target = %d.target, number = d.number, by, accepted, "rollback asked for");
         let (deployment, routes) = (Box::new(d.clone()), work.outcomes());
-        let answer = RolledBack { deployment, mode: "instant", accepted, durable: true, routes };
+        let answer = RolledBack { deployment, mode: Mode::Instant, accepted, durable: true, routes };
         Ok(Outcome { answer: Ok(answer), rest: Some(work) })
     }
+}
+
+/// A rollback that was asked for before.
+fn known(d: Deployment) -> Outcome {
+    let (mode, accepted) = (Mode::of(&d), d.phase.is_terminal());
+    let answer = RolledBack { deployment: Box::new(d), mode, accepted, durable: true, routes: Vec::new() };
+    Outcome { answer: Ok(answer), rest: None }
 }
 
 fn is_to_be_noted(d: &Deployment) -> bool {

@@ -21,7 +21,7 @@ use crate::{
         timing::Timing,
     },
     engine::{
-        api::{RolledBack, Trouble},
+        api::{Mode, RolledBack, Trouble},
         bundles::Bundle,
         local::Entry,
         ports::{Cloud, LaneStore, Recency},
@@ -157,5 +157,5 @@ fn is_accepted(d: &Deployment) -> bool {
 fn answered(d: Deployment, durable: bool, rest: Option<Work>) -> Outcome {
     let accepted = is_accepted(&d);
     let routes = rest.as_ref().map(Work::outcomes).unwrap_or_default();
-    Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: "instant", accepted, durable, routes }), rest }
+    Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: Mode::Instant, accepted, durable, routes }), rest }
 }

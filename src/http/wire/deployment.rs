@@ -117,6 +117,9 @@ pub struct DeploymentView {
     pub version: Option<String>,
     #[schema(required = true)]
     pub reason: Option<String>,
+    /// It is a rollback itself, by new servers: the number of the deployment whose release it takes back.
+    #[schema(required = true)]
+    pub takes_back: Option<u32>,
     pub created_by: String,
     pub created_at: Timestamp,
     #[schema(required = true)]
@@ -252,6 +255,7 @@ pub struct RollbackView {
     /// When every route was seen to send nothing to green.
     #[schema(required = true)]
     pub observed_at: Option<Timestamp>,
+    /// `instant`: traffic goes back to servers that still run. `redeploy`: they are gone; this is a new deployment of the image before.
     #[schema(example = "instant")]
     pub mode: &'static str,
 }
@@ -308,7 +312,7 @@ impl RolledBackView {
             detail: outcome.said.clone(),
         });
         Self {
-            mode: done.mode,
+            mode: done.mode.name(),
             durable: done.durable,
             by_route: by_route.collect(),
             deployment: DeploymentView::new(&done.deployment, timing),
@@ -332,6 +336,7 @@ impl DeploymentView {
             image: d.image.to_string(),
             version: d.version.clone(),
             reason: d.reason.clone(),
+            takes_back: d.takes_back,
             created_by: d.created_by.clone(),
             created_at: d.created_at,
             ended_at: d.ended_at,

@@ -12,6 +12,7 @@ mod limits;
 mod offline;
 mod orphans;
 mod records;
+mod redeploying;
 mod rolling_back;
 mod serving;
 mod tokens;

@@ -196,8 +196,15 @@ async fn travel(journey: Journey, fault: Option<(&str, Wrong)>) -> Result<BTreeS
 /// As the request does that creates a deployment. What could not be seen is unknown, and no reason against it.
 async fn look_first(scene: &Scene, declared: &Declaration) {
     let (target, image) = (target(), Image::Machine(scene.image("v2").to_owned()));
-    let inputs =
-        Inputs { target: &target, number: 1, image: &image, declaration: declared, strategy: &declared.strategy, live: None };
+    let inputs = Inputs {
+        target: &target,
+        number: 1,
+        image: &image,
+        declaration: declared,
+        strategy: &declared.strategy,
+        live: None,
+        takes_back: false,
+    };
     let seen = scene.cloud().survey_all(inputs, Instant::now() + settings().survey_timeout).await;
     assert_eq!(seen.survey.faults, [], "nothing is wrong with the declaration");
 }

@@ -12,6 +12,7 @@ mod lane;
 mod offline;
 mod outage;
 mod preview;
+mod redeploying;
 mod refused;
 mod region;
 mod region_sweeping;

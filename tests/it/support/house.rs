@@ -156,6 +156,7 @@ pub fn new_deployment(image: &str) -> NewDeployment {
         target: target(),
         image: Image::parse(image).unwrap(),
         version: None,
+        takes_back: None,
         reason: None,
         strategy: None,
         created_by: "ci".to_owned(),

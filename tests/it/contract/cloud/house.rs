@@ -140,6 +140,7 @@ impl<'w> House<'w> {
             target: self.target(),
             image: Image::parse(&self.world.image).unwrap_or(Image::Template(1)),
             version: None,
+            takes_back: None,
             reason: None,
             strategy: None,
             created_by: "the contract suite".to_owned(),

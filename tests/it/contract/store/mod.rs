@@ -90,6 +90,7 @@ pub fn plan(d: &Deployment, number: u32) -> Plan {
         blue: Some(BluePlan {
             group: GroupName::new(format!("{}-old", d.target.service)),
             image: None,
+            template: None,
             size: 1,
             min: 1,
             protected: false,
@@ -121,6 +122,7 @@ pub fn new(service: &str) -> NewDeployment {
         target: of(service),
         image: Image::parse("ami-0bb2").unwrap(),
         version: Some("8.3.0".to_owned()),
+        takes_back: None,
         reason: Some("release".to_owned()),
         strategy: None,
         created_by: "ci".to_owned(),

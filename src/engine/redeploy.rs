@@ -1,0 +1,57 @@
+//! A rollback of what has ended: the deployment that brings the image before it back.
+
+use super::{
+    api::{Actor, Created, Mode, RolledBack, Steps, Trouble, Wanted},
+    app::App,
+    ports::{Cloud, Environment, Filter, LaneStore, Store},
+    sweeper::ports::SweepStore,
+};
+use crate::domain::{
+    deployment::Status,
+    ids::Target,
+    redeploy::{self, HISTORY_MAX},
+};
+
+impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
+    /// Nothing runs, so nothing is hurried: all checks of any deployment are made, and whatever speaks against it is said.
+    pub(super) async fn redeploy(&self, by: Actor, target: Target, reason: Option<String>) -> Result<RolledBack, Trouble> {
+        let environment = self.environment_of(&target).await?;
+        let wanted = Wanted { reason, ..self.before(&environment).await? };
+        match self.create(by, wanted).await? {
+            Created::New(deployment) => {
+                Ok(RolledBack { deployment, mode: Mode::Redeploy, accepted: false, durable: true, routes: Vec::new() })
+            }
+            // What is live has changed under us, to just what was to be gone back to.
+            Created::Noop(_) => Err(Trouble::NothingToRollBackTo),
+        }
+    }
+
+    pub(super) async fn plan_redeploy(&self, target: Target) -> Result<Steps, Trouble> {
+        let environment = self.environment_of(&target).await?;
+        self.plan_create(self.before(&environment).await?).await
+    }
+
+    /// The deployment that would take back what is live.
+    async fn before(&self, environment: &Environment) -> Result<Wanted, Trouble> {
+        let live = environment.live.as_ref().ok_or(Trouble::NothingToRollBackTo)?;
+        let target = &environment.target;
+        let filter = Filter {
+            service: Some(target.service.clone()),
+            environment: Some(target.environment.clone()),
+            status: Some(Status::Succeeded),
+            before: None,
+            limit: HISTORY_MAX,
+        };
+        let history: Vec<_> = self.store.list(&filter).await?.into_iter().map(|read| read.deployment).collect();
+        let declared = &environment.declaration;
+        let before = redeploy::image_before(live, &history, declared).ok_or(Trouble::NothingToRollBackTo)?;
+        Ok(Wanted {
+            target: target.clone(),
+            image: before.image,
+            version: before.version,
+            reason: None,
+            strategy: Some(redeploy::strategy(&declared.strategy)),
+            takes_back: Some(live.number),
+        })
+    }
+}
