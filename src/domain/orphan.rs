@@ -169,9 +169,32 @@ pub struct Terms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sighting {
     pub first_seen: Timestamp,
-    /// Since when every look said that nothing stands against its removal.
+    /// Since when every look said that nothing stands against its removal, none of them long after the one before.
     pub clear_since: Option<Timestamp>,
     pub now: Timestamp,
+}
+
+/// Looks in a row that said that nothing stands against a removal: the first of them, and the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clear {
+    pub since: Timestamp,
+    pub until: Timestamp,
+}
+
+impl Clear {
+    /// After one more look, which said whether it is clear (`None`: it could not tell). Two that said so further apart than `gap_max`
+    /// are no row: with nobody to look, or nothing to be seen, anything may have been between them, and the term begins anew.
+    #[must_use]
+    pub fn after(before: Option<Self>, is_clear: Option<bool>, now: Timestamp, gap_max: Duration) -> Option<Self> {
+        match is_clear {
+            Some(true) => {
+                let row = before.filter(|row| time::between(row.until, now) <= gap_max);
+                Some(Self { since: row.map_or(now, |row| row.since), until: now })
+            }
+            Some(false) => None,
+            None => before,
+        }
+    }
 }
 
 impl Thing {

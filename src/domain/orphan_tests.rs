@@ -211,6 +211,21 @@ fn both_terms_must_be_over_and_the_second_counts_from_when_nothing_stood_against
     assert_eq!(Terms { remove: false, ..terms() }.remove_at(Some(at(0))), None);
 }
 
+#[test]
+fn a_term_counts_only_while_somebody_looks_and_can_tell() {
+    let gap = Duration::from_secs(2700);
+    let after = |before, is_clear, now| Clear::after(before, is_clear, at(now), gap);
+    let row = |since, until| Some(Clear { since: at(since), until: at(until) });
+    assert_eq!(after(None, Some(true), 0), row(0, 0));
+    assert_eq!(after(row(0, 600), Some(true), 1200), row(0, 1200));
+    assert_eq!(after(row(0, 600), Some(true), 3300), row(0, 3300), "a few looks were missed");
+    assert_eq!(after(row(0, 600), Some(true), 3301), row(3301, 3301), "nobody looked: who knows what was between");
+    assert_eq!(after(row(0, 600), Some(false), 1200), None);
+    // Looks that cannot tell are as good as none, however many there are.
+    assert_eq!(after(row(0, 600), None, 3300), row(0, 600));
+    assert_eq!(after(after(row(0, 600), None, 3300), Some(true), 3301), row(3301, 3301));
+}
+
 /// Mostly not: with a fair coin for each of them hardly anything would ever be removed.
 fn rarely() -> impl Strategy<Value = bool> {
     prop::bool::weighted(0.15)

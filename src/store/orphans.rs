@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff_sqlx::ToSqlx;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::{
         declaration::Provider,
         event,
         ids::{DeploymentId, GroupName, HolderId, RuleRef},
-        orphan::{Facts, Found, Kind, Sighting, Thing},
+        orphan::{Clear, Facts, Found, Kind, Sighting, Thing},
     },
     engine::{
         ports::StoreError,
@@ -87,22 +88,35 @@ async fn next(pool: &PgPool) -> Result<Duration, StoreError> {
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
+/// Two statements, one moment, and one writer: whoever has the turn.
 async fn sight(pool: &PgPool, sweep: Sweep, seen: Sighted<'_>) -> Result<Option<Noted>, StoreError> {
     let doing = "noting an orphan";
-    let Sighted { provider, thing, orphan, way } = seen;
+    let Sighted { provider, thing, orphan, way, gap_max } = seen;
+    let mut transaction = pool.begin().await.doing(doing)?;
+    let before = sqlx::query!(
+        r#"select now() as "now!", o.clear_since as "clear_since?", o.clear_until as "clear_until?"
+           from sweeps left join orphans as o on o.provider = $1 and o.kind = $2 and o.name = $3"#,
+        written(provider)?,
+        thing.kind().name(),
+        thing.name(),
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .doing(doing)?;
+    let now = before.now.to_jiff();
+    let row = before.clear_since.zip(before.clear_until);
+    let row = row.map(|(since, until)| Clear { since: since.to_jiff(), until: until.to_jiff() });
+    let clear = Clear::after(row, way.is_clear(), now, gap_max);
     let row = sqlx::query!(
-        r#"insert into orphans as o
-               (provider, kind, name, deployment_id, service, environment, why, kept_because, clear_since, seen_in)
-           select $2, $3, $4, $5, $6, $7, $8, $9, case when $10 then now() end, $1
-           from sweeps where number = $1 and due_at > now()
-           on conflict (provider, kind, name) do update set
-               deployment_id = excluded.deployment_id, service = excluded.service, environment = excluded.environment,
-               why = excluded.why, kept_because = excluded.kept_because, last_seen = now(), seen_in = excluded.seen_in,
-               clear_since = case
-                   when $10 then coalesce(o.clear_since, now())
-                   when $10 is null then o.clear_since
-               end
-           returning id, first_seen, clear_since, now() as "now!""#,
+        "insert into orphans
+             (provider, kind, name, deployment_id, service, environment, why, kept_because, clear_since, clear_until, seen_in)
+         select $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $1
+         from sweeps where number = $1 and due_at > now()
+         on conflict (provider, kind, name) do update set
+             deployment_id = excluded.deployment_id, service = excluded.service, environment = excluded.environment,
+             why = excluded.why, kept_because = excluded.kept_because, last_seen = now(), seen_in = excluded.seen_in,
+             clear_since = excluded.clear_since, clear_until = excluded.clear_until
+         returning id, first_seen",
         sweep.number,
         written(provider)?,
         thing.kind().name(),
@@ -112,19 +126,15 @@ async fn sight(pool: &PgPool, sweep: Sweep, seen: Sighted<'_>) -> Result<Option<
         orphan.target.as_ref().map(|target| target.environment.as_str()),
         orphan.why,
         way.kept_because(),
-        way.is_clear(),
+        clear.map(|row| row.since.to_sqlx()) as _,
+        clear.map(|row| row.until.to_sqlx()) as _,
     )
-    .fetch_optional(pool)
+    .fetch_optional(&mut *transaction)
     .await
     .doing(doing)?;
-    Ok(row.map(|row| Noted {
-        id: row.id,
-        sighting: Sighting {
-            first_seen: row.first_seen.to_jiff(),
-            clear_since: row.clear_since.map(jiff_sqlx::Timestamp::to_jiff),
-            now: row.now.to_jiff(),
-        },
-    }))
+    transaction.commit().await.doing(doing)?;
+    let sighting = |first_seen| Sighting { first_seen, clear_since: clear.map(|row| row.since), now };
+    Ok(row.map(|row| Noted { id: row.id, sighting: sighting(row.first_seen.to_jiff()) }))
 }
 
 async fn begin_removal(pool: &PgPool, sweep: Sweep, id: i64) -> Result<bool, StoreError> {

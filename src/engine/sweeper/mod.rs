@@ -28,6 +28,8 @@ use crate::domain::{
 
 /// A turn ends by then, finished or not: what was not reached comes first another time.
 const TURN_MAX: Duration = Duration::from_secs(300);
+/// Turns that may be missed before terms begin anew.
+const MISSED_MAX: u32 = 3;
 /// Between two tries to reach a database that is away.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 /// How long one close look may take: it reads every rule of a load balancer, one listener after the other.
@@ -168,7 +170,8 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
         let Some(orphan) = self.judged(place, found).await? else { return Ok(false) };
         let look = if orphan == before { look } else { Look::Unknown("its records changed meanwhile".to_owned()) };
         let way = orphan::way_out(&orphan, &look);
-        let seen = Sighted { provider: &place.provider, thing: &found.thing, orphan: &orphan, way: &way };
+        let gap_max = self.settings.sweeper.every.saturating_add(TURN_MAX).saturating_mul(MISSED_MAX);
+        let seen = Sighted { provider: &place.provider, thing: &found.thing, orphan: &orphan, way: &way, gap_max };
         let noted = self.store.sight(sweep, seen).await?.ok_or(Cut::Over)?;
         let (thing, why) = (&found.thing, &orphan.why);
         debug!(%thing, why, kept_because = way.kept_because(), "an orphan");

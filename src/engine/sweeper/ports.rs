@@ -42,6 +42,8 @@ pub struct Sighted<'a> {
     pub thing: &'a Thing,
     pub orphan: &'a Orphan,
     pub way: &'a Way,
+    /// Two looks that are further apart than this begin a term anew.
+    pub gap_max: Duration,
 }
 
 /// A sighting as stored.

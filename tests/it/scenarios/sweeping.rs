@@ -246,6 +246,31 @@ async fn a_group_that_a_rule_names_is_kept_and_its_term_begins_anew_after() {
 }
 
 #[tokio::test]
+async fn a_term_counts_while_somebody_looks_and_begins_anew_after_nobody_did() {
+    let broom = Broom::new(Terms { remove_after: NEVER, ..AT_ONCE }).await;
+    let d = broom.gone_back().await;
+    broom.house.cloud.world().leave_group(&green(&d), &slot("b"), Some(d.id));
+    broom.sweep().await;
+    // The service is down for longer than the term.
+    broom.house.store.nobody_sweeps_for(NEVER * 2);
+    let again = jiff::Timestamp::now();
+    for _ in 0..MANY {
+        broom.sweep().await;
+    }
+    let kept = broom.listed().await.remove(0);
+    assert_eq!(broom.swept(), [""; 0], "seen twice, and nobody knows what was between");
+    assert!(kept.clear_since >= Some(again) && kept.first_seen < again, "{kept:#?}");
+    // Looked at every ten minutes for as long, it goes.
+    let ten_minutes = Duration::from_secs(600);
+    for _ in 0..NEVER.as_secs() / 600 {
+        assert_eq!(broom.swept(), [""; 0]);
+        broom.house.store.nobody_sweeps_for(ten_minutes);
+        broom.sweep().await;
+    }
+    assert_eq!(broom.swept(), ["sweep detach web-prod-v001"]);
+}
+
+#[tokio::test]
 async fn a_rule_over_a_base_that_does_not_serve_is_kept() {
     let broom = Broom::new(AT_ONCE).await;
     let d = broom.succeeded("ami-0bb2").await;

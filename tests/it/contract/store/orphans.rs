@@ -18,6 +18,7 @@ use super::*;
 on_both_stores! {
     a_turn_is_one_replicas_until_it_ends_it_or_its_lease_runs_out,
     an_orphan_keeps_its_first_time_and_is_clear_since_the_last_doubt,
+    a_look_long_after_the_last_one_begins_the_term_anew,
     what_is_seen_no_more_is_forgotten_and_a_removal_is_told_and_counted,
     a_turn_that_is_over_notes_begins_and_forgets_nothing,
     orphans_are_listed_once_they_were_seen_for_long_enough,
@@ -48,8 +49,20 @@ async fn turn(store: &impl SweepStore, lease: Duration) -> Sweep {
 }
 
 async fn sight(store: &impl SweepStore, sweep: Sweep, thing: &Thing, of: Option<DeploymentId>, way: &Way) -> Option<Noted> {
+    sight_after(store, sweep, thing, of, way, LEASE * 100).await
+}
+
+/// Whatever was seen longer than `gap_max` ago proves nothing.
+async fn sight_after(
+    store: &impl SweepStore,
+    sweep: Sweep,
+    thing: &Thing,
+    of: Option<DeploymentId>,
+    way: &Way,
+    gap_max: Duration,
+) -> Option<Noted> {
     let (provider, orphan) = (here(), orphan(of));
-    store.sight(sweep, Sighted { provider: &provider, thing, orphan: &orphan, way }).await.unwrap()
+    store.sight(sweep, Sighted { provider: &provider, thing, orphan: &orphan, way, gap_max }).await.unwrap()
 }
 
 async fn listed(store: &impl SweepStore) -> Vec<Listed> {
@@ -106,6 +119,20 @@ async fn an_orphan_keeps_its_first_time_and_is_clear_since_the_last_doubt(
     assert_eq!(clear[0], Some(seen[0].sighting.now));
     assert_eq!(clear[..3], [clear[0]; 3], "what could not be told changes nothing");
     assert_eq!((clear[3], clear[4]), (None, Some(seen[4].sighting.now)), "the term begins anew");
+}
+
+async fn a_look_long_after_the_last_one_begins_the_term_anew(store: &(impl Store + SweepStore), _: &impl LaneStore) {
+    let (thing, open) = (group("web-prod-v001"), Way::Open(None));
+    let mut seen = Vec::new();
+    for (way, gap_max) in [(&open, LEASE), (&open, LEASE), (&Way::Unknown("throttled".to_owned()), NONE), (&open, NONE)] {
+        let sweep = turn(store, LEASE).await;
+        seen.push(sight_after(store, sweep, &thing, None, way, gap_max).await.expect("it is its turn").sighting);
+        finish(store, sweep).await;
+    }
+    let clear: Vec<_> = seen.iter().map(|seen| seen.clear_since).collect();
+    assert_eq!(clear[..3], [Some(seen[0].now); 3]);
+    assert_eq!(clear[3], Some(seen[3].now), "the one before it was too long ago");
+    assert_eq!(seen[3].first_seen, seen[0].first_seen);
 }
 
 async fn what_is_seen_no_more_is_forgotten_and_a_removal_is_told_and_counted(

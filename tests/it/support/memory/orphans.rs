@@ -1,7 +1,7 @@
 //! The sweeper's records in memory.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use cutover::{
         deployment::Deployment,
         event,
         ids::{DeploymentId, GroupName, HolderId},
-        orphan::{Facts, Found, Kind, Sighting, Thing},
+        orphan::{Clear, Facts, Found, Kind, Sighting, Thing},
         phase::Phase,
     },
     engine::{
@@ -29,6 +29,8 @@ pub(super) struct Swept {
     turn: i64,
     due: Option<Instant>,
     found: Vec<(Thing, i64, Listed)>,
+    /// When each, by its number, was last clear.
+    clear_until: HashMap<i64, Timestamp>,
     next_id: i64,
     removed: Vec<Kind>,
 }
@@ -36,6 +38,19 @@ pub(super) struct Swept {
 impl Swept {
     fn is_at(&self, sweep: Sweep) -> bool {
         self.turn == sweep.number && self.due.is_some_and(|due| due > Instant::now())
+    }
+}
+
+impl MemoryStore {
+    /// So long nobody looks at what was found.
+    pub fn nobody_sweeps_for(&self, time: Duration) {
+        let swept = &mut self.tables().swept;
+        swept.clear_until.values_mut().for_each(|at| *at -= time);
+        for (_, _, listed) in &mut swept.found {
+            listed.first_seen -= time;
+            listed.last_seen -= time;
+            listed.clear_since = listed.clear_since.map(|at| at - time);
+        }
     }
 }
 
@@ -139,11 +154,10 @@ impl SweepStore for MemoryStore {
         listed.why.clone_from(&seen.orphan.why);
         listed.kept_because = seen.way.kept_because().map(str::to_owned);
         listed.last_seen = now;
-        match seen.way.is_clear() {
-            Some(true) => listed.clear_since = listed.clear_since.or(Some(now)),
-            Some(false) => listed.clear_since = None,
-            None => {}
-        }
+        let row = listed.clear_since.zip(swept.clear_until.remove(&listed.id)).map(|(since, until)| Clear { since, until });
+        let clear = Clear::after(row, seen.way.is_clear(), now, seen.gap_max);
+        listed.clear_since = clear.map(|row| row.since);
+        swept.clear_until.extend(clear.map(|row| (listed.id, row.until)));
         let sighting = Sighting { first_seen: listed.first_seen, clear_since: listed.clear_since, now };
         Ok(Some(Noted { id: listed.id, sighting }))
     }
