@@ -238,6 +238,11 @@ mod tests {
         assert_eq!(kind("SignatureDoesNotMatch"), FaultKind::Denied);
         assert_eq!(kind("RuleNotFound"), FaultKind::Missing);
         assert_eq!(kind("ScalingActivityInProgress"), FaultKind::Transient);
+        for passing in ["ResourceInUse", "ResourceContention"] {
+            // Auto Scaling gives one with 400 and the other with 500; somebody else's change is under way.
+            assert_eq!(kind_of(passing, "", Some(400)), FaultKind::Transient, "{passing}");
+            assert_eq!(kind_of(passing, "", Some(500)), FaultKind::Transient, "{passing}");
+        }
         assert_eq!(kind("PriorityInUse"), FaultKind::Rejected);
         assert_eq!(kind("AlreadyExists"), FaultKind::Rejected);
         assert_eq!(kind("TooManyRules"), FaultKind::Rejected);

@@ -1,6 +1,6 @@
 //! Changes of server groups: create, pin, release, take out of the slot, delete.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use aws_sdk_autoscaling::types::{
     DeletionProtection, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification, MixedInstancesPolicy,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        declaration::ServerGroupSpec,
         deployment::Deployment,
         ids::{GroupName, Image, SlotRef, TargetGroupRef},
         observation::Attached,
@@ -65,13 +66,15 @@ impl<'a> GroupChanges<'a> {
     async fn adopt(self, green: &GreenPlan, fault: Fault) -> Result<(), Fault> {
         let look = groups::named(self.clients, &[&green.group], self.deadline).await;
         match look.ok().and_then(|groups| groups.into_iter().next()) {
-            Some(group) if group.is_of(&self.cloud.installation, self.d.id) => match unlike(&group, green) {
-                None => Ok(()),
-                Some(what) => Err(fault::rejected(
-                    fault.operation,
-                    format!("{} exists with our tags, but {what}: it was changed, or made from another plan", green.group),
-                )),
-            },
+            Some(group) if group.is_of(&self.cloud.installation, self.d.id) => {
+                match unlike(&group, &self.d.declaration.server_group, green) {
+                    None => Ok(()),
+                    Some(what) => Err(fault::rejected(
+                        fault.operation,
+                        format!("{} exists with our tags, but {what}: it was changed, or made from another plan", green.group),
+                    )),
+                }
+            }
             Some(_) => Err(fault::rejected(
                 fault.operation,
                 format!("a server group named {} exists and is not this deployment's", green.group),
@@ -118,23 +121,20 @@ impl<'a> GroupChanges<'a> {
         BareChanges { clients: self.clients, deadline: self.deadline }
     }
 
-    /// The image is set on the group itself, so that it cannot drift with the template; without a machine image of its own
-    /// the template's version is what names one.
+    /// The image is set on the group itself, so that it cannot drift with the template.
     fn policy(self, image: &Image) -> Servers {
         let spec = &self.d.declaration.server_group;
-        let template = |version: u32| {
-            LaunchTemplateSpecification::builder()
-                .launch_template_id(&spec.launch_template.id)
-                .version(version.to_string())
-                .build()
-        };
-        let (version, image) = match image {
-            Image::Machine(id) => (spec.launch_template.version, Some(id.as_str())),
-            Image::Template(version) => (*version, None),
+        let template = LaunchTemplateSpecification::builder()
+            .launch_template_id(&spec.launch_template.id)
+            .version(template_version(spec, image).to_string())
+            .build();
+        let image = match image {
+            Image::Machine(id) => Some(id.as_str()),
+            Image::Template(_) => None,
         };
         let types: Vec<_> = spec.instance_types.iter().map(|kind| Some(kind.as_str())).collect();
         if image.is_none() && types.is_empty() {
-            return Servers::Template(template(version));
+            return Servers::Template(template);
         }
         let types = if types.is_empty() { vec![None] } else { types };
         let overrides = types.into_iter().map(|kind| {
@@ -144,7 +144,7 @@ impl<'a> GroupChanges<'a> {
                 .build()
         });
         let template =
-            LaunchTemplate::builder().launch_template_specification(template(version)).set_overrides(Some(overrides.collect()));
+            LaunchTemplate::builder().launch_template_specification(template).set_overrides(Some(overrides.collect()));
         Servers::Override(MixedInstancesPolicy::builder().launch_template(template.build()).build())
     }
 }
@@ -207,16 +207,42 @@ impl BareChanges<'_> {
 }
 
 /// What of a group is not as the plan has it. Its size may have grown since; what it is made of, and where it serves, may not
-/// differ.
-fn unlike(group: &SeenGroup, green: &GreenPlan) -> Option<String> {
+/// differ. What AWS does not tell of it was not made by us: we pin everything by name and number.
+fn unlike(group: &SeenGroup, spec: &ServerGroupSpec, green: &GreenPlan) -> Option<String> {
     let image = green.image.to_string();
-    if group.image.as_deref().is_some_and(|made_from| made_from != image) {
-        return Some(format!("it is made from {}, not from {image}", group.image.as_deref().unwrap_or_default()));
+    if group.image.as_ref() != Some(&image) {
+        return Some(format!("it is made from {}, not from {image}", told(group.image.as_ref())));
+    }
+    let (template, version) = (&spec.launch_template.id, template_version(spec, &green.image));
+    if group.template.as_ref() != Some(template) {
+        return Some(format!("its launch template is {}, not {template}", told(group.template.as_ref())));
+    }
+    if group.version != Some(version) {
+        return Some(format!("its launch template's version is {}, not {version}", told(group.version)));
+    }
+    let differ = |a: &[String], b: &[String]| a.iter().collect::<BTreeSet<_>>() != b.iter().collect();
+    if differ(&group.instance_types, &spec.instance_types) {
+        return Some(format!("its instance types are {:?}, not {:?}", group.instance_types, spec.instance_types));
+    }
+    if differ(&group.subnets, &spec.subnets) {
+        return Some(format!("its subnets are {:?}, not {:?}", group.subnets, spec.subnets));
     }
     if Attached::to(&green.slot, &group.target_groups) != Attached::Everywhere {
         return Some(format!("it is not in the slot {}", green.slot));
     }
     (group.max < green.size).then(|| format!("it may have {} servers at most, and {} are planned", group.max, green.size))
+}
+
+fn told(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "nothing that AWS tells".to_owned(), |value| value.to_string())
+}
+
+/// Without a machine image of its own the template's version is what names one.
+fn template_version(spec: &ServerGroupSpec, image: &Image) -> u32 {
+    match image {
+        Image::Machine(_) => spec.launch_template.version,
+        Image::Template(version) => *version,
+    }
 }
 
 /// When a group left its target groups.
@@ -239,4 +265,91 @@ enum Servers {
 
 fn signed(n: u32) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::{phase::Phase, sample};
+
+    /// What the plan has, and a group that was made by it.
+    fn made() -> (ServerGroupSpec, GreenPlan, SeenGroup) {
+        let d = sample::deployment(1, Phase::Provisioning);
+        let (mut spec, mut green) = (d.declaration.server_group.clone(), d.plan.unwrap().green);
+        green.image = Image::Machine("ami-0bb2".to_owned());
+        spec.subnets = vec!["subnet-1".to_owned(), "subnet-2".to_owned()];
+        spec.instance_types = vec!["t3.micro".to_owned(), "t3.small".to_owned()];
+        let group = SeenGroup {
+            name: green.group.clone(),
+            desired: green.size,
+            min: green.size,
+            max: green.size,
+            instances: BTreeMap::new(),
+            target_groups: green.slot.target_groups().to_vec(),
+            protected: false,
+            deleting: false,
+            mark: None,
+            image: Some(green.image.to_string()),
+            template: Some(spec.launch_template.id.clone()),
+            version: Some(spec.launch_template.version),
+            instance_types: spec.instance_types.clone(),
+            subnets: spec.subnets.clone(),
+        };
+        (spec, green, group)
+    }
+
+    fn told_of(change: impl Fn(&mut SeenGroup)) -> Option<String> {
+        let (spec, green, mut group) = made();
+        change(&mut group);
+        unlike(&group, &spec, &green)
+    }
+
+    #[test]
+    fn a_group_as_planned_is_adopted_though_it_has_grown_or_is_told_in_another_order() {
+        assert_eq!(told_of(|_| {}), None);
+        assert_eq!(told_of(|group| (group.min, group.desired, group.max) = (1, 9, 9)), None);
+        let turned = |group: &mut SeenGroup| {
+            group.subnets.reverse();
+            group.instance_types.reverse();
+        };
+        assert_eq!(told_of(turned), None);
+    }
+
+    #[test]
+    fn a_group_that_differs_in_anything_is_not_adopted() {
+        let differs = |words: &str, change: &dyn Fn(&mut SeenGroup)| {
+            let told = told_of(change).unwrap_or_else(|| panic!("adopted, and it should say: {words}"));
+            assert!(told.contains(words), "{told}");
+        };
+        differs("made from ami-other", &|group| group.image = Some("ami-other".to_owned()));
+        differs("made from lt:7", &|group| group.image = Some("lt:7".to_owned()));
+        differs("made from nothing that AWS tells", &|group| group.image = None);
+        differs("launch template is lt-other", &|group| group.template = Some("lt-other".to_owned()));
+        differs("launch template is nothing", &|group| group.template = None);
+        differs("version is 99", &|group| group.version = Some(99));
+        differs("version is nothing", &|group| group.version = None);
+        differs("instance types", &|group| drop(group.instance_types.pop()));
+        differs("instance types", &|group| group.instance_types.clear());
+        differs("instance types", &|group| group.instance_types.push("m7i.large".to_owned()));
+        differs("subnets", &|group| drop(group.subnets.pop()));
+        differs("subnets", &|group| group.subnets.push("subnet-3".to_owned()));
+        differs("not in the slot", &|group| group.target_groups.clear());
+        differs("not in the slot", &|group| group.target_groups = vec![TargetGroupRef::new("another")]);
+        differs("servers at most", &|group| group.max -= 1);
+    }
+
+    #[test]
+    fn a_group_of_a_template_version_is_adopted_by_that_version() {
+        let (mut spec, mut green, mut group) = made();
+        green.image = Image::Template(5);
+        spec.instance_types.clear();
+        group.instance_types.clear();
+        (group.image, group.version) = (Some("lt:5".to_owned()), Some(5));
+        assert_eq!(unlike(&group, &spec, &green), None);
+        group.version = Some(spec.launch_template.version);
+        group.image = group.version.map(|version| format!("lt:{version}"));
+        assert!(unlike(&group, &spec, &green).is_some_and(|told| told.contains("not from lt:5")));
+    }
 }

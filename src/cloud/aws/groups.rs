@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use aws_sdk_autoscaling::types::{
-    AutoScalingGroup, DeletionProtection, LaunchTemplateSpecification, LifecycleState, ScalingActivityStatusCode,
+    AutoScalingGroup, DeletionProtection, LaunchTemplateOverrides, LaunchTemplateSpecification, LifecycleState,
+    ScalingActivityStatusCode,
 };
 use aws_sdk_elasticloadbalancingv2::types::TargetHealthStateEnum;
 use futures::future::join_all;
@@ -41,6 +42,10 @@ pub(super) struct SeenGroup {
     pub(super) image: Option<String>,
     /// Its launch template's id.
     pub(super) template: Option<String>,
+    /// The version of its launch template, where it is pinned to one.
+    pub(super) version: Option<u32>,
+    /// That it is told to use; empty: the template's.
+    pub(super) instance_types: Vec<String>,
     pub(super) subnets: Vec<String>,
 }
 
@@ -73,6 +78,8 @@ impl SeenGroup {
             mark: Mark::read(tags),
             image: image(group),
             template: specification(group).and_then(|of| of.launch_template_id()).map(str::to_owned),
+            version: version(group),
+            instance_types: overrides(group).iter().filter_map(|with| with.instance_type()).map(str::to_owned).collect(),
             subnets: group.vpc_zone_identifier().unwrap_or_default().split(',').map(|id| id.trim().to_owned()).collect(),
         })
     }
@@ -109,14 +116,21 @@ fn specification(group: &AutoScalingGroup) -> Option<&LaunchTemplateSpecificatio
     template.and_then(|template| template.launch_template_specification()).or(group.launch_template())
 }
 
+fn overrides(group: &AutoScalingGroup) -> &[LaunchTemplateOverrides] {
+    let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    template.map_or(&[], |template| template.overrides())
+}
+
+fn version(group: &AutoScalingGroup) -> Option<u32> {
+    specification(group)?.version()?.parse().ok()
+}
+
 /// What a group's servers are made from: the override where there is one, else the version of its launch template.
 fn image(group: &AutoScalingGroup) -> Option<String> {
-    let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
-    if let Some(image) = template.and_then(|template| template.overrides().iter().find_map(|choice| choice.image_id())) {
-        return Some(image.to_owned());
+    match overrides(group).iter().find_map(|with| with.image_id()) {
+        Some(image) => Some(image.to_owned()),
+        None => version(group).map(|version| format!("lt:{version}")),
     }
-    let version: u32 = specification(group)?.version()?.parse().ok()?;
-    Some(format!("lt:{version}"))
 }
 
 /// Those of the named groups that are there, at most [`NAMES_MAX`], in one call.
