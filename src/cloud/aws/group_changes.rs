@@ -296,6 +296,7 @@ mod tests {
             version: Some(spec.launch_template.version),
             instance_types: spec.instance_types.clone(),
             subnets: spec.subnets.clone(),
+            unscheduled: false,
         };
         (spec, green, group)
     }

@@ -47,6 +47,8 @@ pub(super) struct SeenGroup {
     /// That it is told to use; empty: the template's.
     pub(super) instance_types: Vec<String>,
     pub(super) subnets: Vec<String>,
+    /// Somebody has told AWS to carry out no scheduled action.
+    pub(super) unscheduled: bool,
 }
 
 /// One instance, by its group's word.
@@ -80,6 +82,7 @@ impl SeenGroup {
             template: specification(group).and_then(|of| of.launch_template_id()).map(str::to_owned),
             version: version(group),
             instance_types: overrides(group).iter().filter_map(|with| with.instance_type()).map(str::to_owned).collect(),
+            unscheduled: group.suspended_processes().iter().any(|process| process.process_name() == Some("ScheduledActions")),
             subnets: group.vpc_zone_identifier().unwrap_or_default().split(',').map(|id| id.trim().to_owned()).collect(),
         })
     }

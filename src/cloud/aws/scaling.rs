@@ -112,6 +112,13 @@ impl ScalingForm {
         self.policies.iter().filter(|policy| !other.policies.iter().any(|own| own.name == policy.name)).count()
     }
 
+    /// What may shrink this group of `size` servers while a deployment runs, for a person to read. When a deployment ends is not
+    /// known before: whatever is still to come counts.
+    pub(super) fn shrinking(&self, group: &GroupName, size: u32, now: Timestamp) -> Vec<String> {
+        let to_come = self.scheduled.iter().filter(|action| !action.is_over(now));
+        to_come.filter_map(|action| action.shrinking(group, size)).collect()
+    }
+
     /// Scheduled actions that `other` lacks; those whose time is over are missed by nobody.
     pub(super) fn scheduled_beyond(&self, other: &Self, now: Timestamp) -> usize {
         let missed =
@@ -244,6 +251,29 @@ impl ScheduledForm {
             .set_max_size(self.max)
             .set_desired_capacity(self.desired)
             .build()
+    }
+
+    /// A minimum alone shrinks nothing, and lets a policy do it: the pin that held the minimum is gone.
+    fn shrinking(&self, group: &GroupName, size: u32) -> Option<String> {
+        let sizes = [("min", self.min), ("max", self.max), ("desired", self.desired)];
+        let less =
+            sizes.into_iter().filter_map(|(name, n)| Some((name, n.filter(|n| u32::try_from(*n).is_ok_and(|n| n < size))?)));
+        let less: Vec<_> = less.map(|(name, n)| format!("{name} {n}")).collect();
+        if less.is_empty() {
+            return None;
+        }
+        let when = match (&self.recurrence, self.start) {
+            (Some(recurrence), _) => format!("at {recurrence} {}", self.time_zone.as_deref().unwrap_or("UTC")),
+            (None, Some(start)) => format!("on {start}"),
+            (None, None) => "at no time that AWS told".to_owned(),
+        };
+        Some(format!(
+            "scheduled action {} sets {} of {group} {when}: should it fire while a deployment runs, {group} may have fewer than the \
+             {size} servers that must be able to take all traffic back. Deploy at another time, or suspend it meanwhile: aws \
+             autoscaling suspend-processes --auto-scaling-group-name {group} --scaling-processes ScheduledActions",
+            self.name,
+            less.join(", "),
+        ))
     }
 
     fn is_over(&self, now: Timestamp) -> bool {
@@ -383,4 +413,55 @@ async fn scheduled(clients: &Clients, group: &GroupName, deadline: Instant) -> R
         }
     }
     Err(fault::incomplete(OPERATION, "an end: there are more pages than a group can have"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn action(name: &str, min: Option<i32>, max: Option<i32>, desired: Option<i32>) -> ScheduledForm {
+        let (recurrence, time_zone) = (Some("0 22 * * *".to_owned()), Some("Europe/Berlin".to_owned()));
+        ScheduledForm { name: name.to_owned(), start: None, end: None, recurrence, time_zone, min, max, desired }
+    }
+
+    /// The names of those that may shrink a group of four.
+    fn named(scheduled: Vec<ScheduledForm>) -> Vec<String> {
+        let form = ScalingForm { policies: Vec::new(), scheduled };
+        let told = form.shrinking(&GroupName::new("web-blue"), 4, at(1_000));
+        told.iter().map(|told| told.split(' ').nth(2).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_may_shrink_blue_is_named_and_what_may_not_is_not() {
+        let actions = vec![
+            action("less", None, None, Some(3)),
+            action("unpins", Some(3), None, None),
+            action("caps", None, Some(3), None),
+            action("as-it-is", Some(4), Some(4), Some(4)),
+            action("grows", Some(5), Some(9), Some(5)),
+        ];
+        assert_eq!(named(actions), ["less", "unpins", "caps"]);
+    }
+
+    #[test]
+    fn what_fires_no_more_is_not_named() {
+        let less = |name: &str| action(name, None, None, Some(1));
+        let once = |name: &str, start| ScheduledForm { recurrence: None, start: Some(at(start)), ..less(name) };
+        let until = |name: &str, end| ScheduledForm { end: Some(at(end)), ..less(name) };
+        let actions = vec![once("past", 999), once("to-come", 1_001), until("ended", 999), until("goes-on", 1_001)];
+        assert_eq!(named(actions), ["to-come", "goes-on"]);
+    }
+
+    #[test]
+    fn a_person_is_told_what_it_sets_when_and_what_to_do() {
+        let night = action("night", Some(1), None, Some(2)).shrinking(&GroupName::new("web-blue"), 4).unwrap();
+        assert!(night.contains("night sets min 1, desired 2 of web-blue at 0 22 * * * Europe/Berlin"), "{night}");
+        assert!(night.contains("suspend-processes --auto-scaling-group-name web-blue"), "{night}");
+        let once = ScheduledForm { recurrence: None, start: Some(at(0)), ..action("once", Some(1), None, None) };
+        assert!(once.shrinking(&GroupName::new("web-blue"), 4).unwrap().contains("on 1970-01-01T00:00:00Z"));
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::future::{join_all, join4};
+use jiff::Timestamp;
 
 use super::{
     AwsCloud, arn,
@@ -17,7 +18,8 @@ use super::{
     groups::{SeenGroup, Targets},
     looks::When,
     rules::SeenRule,
-    scaling, shape,
+    scaling::{self, SeenScaling},
+    shape,
     slots::{self, SeenTargetGroup},
 };
 use crate::{
@@ -85,10 +87,13 @@ impl AwsCloud {
                 let ours = |group: &SeenGroup| deployment.is_some_and(|id| group.is_of(&self.installation, id));
                 sight.survey.green_name_taken = groups.get(&green).is_some_and(|group| !ours(group));
                 sight.note_blue(blue, &groups, &declaration.slots, &seen_slots);
+                sight.note_scaling(blue.and_then(|blue| groups.get(blue)), scaling);
             }
-            Err(fault) => sight.unseen.push((Part::Groups, fault)),
+            Err(fault) => {
+                sight.unseen.push((Part::Groups, fault));
+                sight.note_scaling(None, scaling);
+            }
         }
-        sight.note_scaling(scaling);
         sight
     }
 
@@ -211,10 +216,13 @@ impl Sight {
         }
     }
 
-    fn note_scaling(&mut self, scaling: Result<(serde_json::Value, Vec<String>), Fault>) {
+    fn note_scaling(&mut self, blue: Option<&SeenGroup>, scaling: Result<(serde_json::Value, SeenScaling), Fault>) {
         match scaling {
-            Ok((form, left_behind)) => {
-                self.survey.warnings.extend(left_behind);
+            Ok((form, seen)) => {
+                self.survey.warnings.extend(seen.left_behind);
+                if let Some(blue) = blue.filter(|blue| !blue.unscheduled) {
+                    self.survey.warnings.extend(seen.form.shrinking(&blue.name, blue.desired, Timestamp::now()));
+                }
                 if let Some(blue) = &mut self.survey.blue {
                     blue.scaling = form;
                 }
@@ -333,15 +341,15 @@ fn note_blue(
     });
 }
 
-/// What scales blue, in the form that the plan keeps; what cannot be copied becomes a warning.
+/// What scales blue, and the same in the form that the plan keeps.
 async fn scaling_of(
     clients: &Clients,
     blue: Option<&GroupName>,
     deadline: Instant,
-) -> Result<(serde_json::Value, Vec<String>), Fault> {
-    let Some(blue) = blue else { return Ok((serde_json::Value::Null, Vec::new())) };
+) -> Result<(serde_json::Value, SeenScaling), Fault> {
+    let Some(blue) = blue else { return Ok((serde_json::Value::Null, SeenScaling::default())) };
     let seen = scaling::of(clients, blue, deadline).await?;
     let form = if seen.form.is_empty() { Ok(serde_json::Value::Null) } else { serde_json::to_value(&seen.form) };
     let form = form.map_err(|error| fault::rejected("DescribePolicies", format!("it could not be kept: {error}")))?;
-    Ok((form, seen.left_behind))
+    Ok((form, seen))
 }

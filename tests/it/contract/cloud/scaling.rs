@@ -21,6 +21,7 @@ use super::{
 pub const STORIES: &[Story] = &[
     story!(what_scales_blue_scales_green_and_what_would_be_dead_is_named),
     story!(a_group_that_nothing_scales_needs_nothing_copied),
+    story!(a_schedule_that_may_shrink_blue_is_named_unless_it_is_suspended),
 ];
 
 /// `app/NAME/ID/targetgroup/NAME/ID`.
@@ -124,4 +125,26 @@ async fn a_group_that_nothing_scales_needs_nothing_copied(world: &World) {
     // Without a group there is nothing to ask either.
     let first = House::build(world, "first").await;
     assert!(first.survey(&first.pending(first.declaration(&first.base))).await.blue.is_none());
+}
+
+async fn a_schedule_that_may_shrink_blue_is_named_unless_it_is_suspended(world: &World) {
+    let house = House::with_blue(world, "scheduled").await;
+    let blue = house.blue();
+    for (name, min) in [("night", 1), ("morning", 3)] {
+        let call = world.autoscaling.put_scheduled_update_group_action().auto_scaling_group_name(&blue);
+        call.scheduled_action_name(name).recurrence("0 22 * * *").min_size(min).send().await.unwrap();
+    }
+    let warnings = async || house.survey(&house.pending(house.declaration_with_blue())).await.warnings;
+    let told = warnings().await;
+    assert!(told.len() == 1 && told[0].contains("scheduled action night sets min 1"), "{told:?}");
+    world
+        .autoscaling
+        .suspend_processes()
+        .auto_scaling_group_name(&blue)
+        .scaling_processes("ScheduledActions")
+        .send()
+        .await
+        .unwrap();
+    let told = warnings().await;
+    assert!(told.is_empty(), "none fires: {told:?}");
 }
