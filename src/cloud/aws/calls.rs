@@ -80,7 +80,7 @@ impl Calls {
 
     /// A call that passed the gate. One that the fence held back took no time of AWS's.
     pub(super) fn made(&self, lane: Lane, operation: Operation, waited: Duration, outcome: Outcome, took: Duration) {
-        if outcome == Outcome::Answered && operation.class() == Class::ElbChanges {
+        if outcome == Outcome::Answered && operation.class() == Some(Class::ElbChanges) {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             if recent.len() >= RECENT {
                 recent.pop_front();

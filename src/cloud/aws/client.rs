@@ -27,7 +27,7 @@ use super::{
     gate::Gate,
     looks::Looks,
     operation::{Class, Operation},
-    session::Session,
+    session::{Assumed, Session},
 };
 use crate::{domain::declaration::Provider, engine::ports::Fault};
 
@@ -157,11 +157,12 @@ impl Regions {
         let Provider::Aws { region, role } = provider;
         let tokens = self.budget.of(&Scope::new(role.as_ref().map(|role| role.arn.as_str()), region));
         let region = Region::new(region.clone());
+        let fence = || Fence { clock: Arc::clone(&self.clock) };
+        let assumed = |role| Assumed { role, config: &self.config, session_name: &self.session_name, budget: &self.budget };
         let session = match role {
-            Some(role) => Session::with_role(&self.own, role, &self.config, &region, &self.session_name),
+            Some(role) => Session::with_role(&self.own, &assumed(role), &region, fence()),
             None => self.own.clone(),
         };
-        let fence = || Fence { clock: Arc::clone(&self.clock) };
         // The session keeps credentials itself.
         let elb = elb::config::Builder::from(&self.config).region(region.clone()).interceptor(fence());
         let elb = elb.credentials_provider(session.clone()).identity_cache(IdentityCache::no_cache());

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::{fence::NotSent, operation::Operation, session::NotAssumed};
+use super::{fence::NotSent, operation::Operation, session::NotGiven};
 use crate::engine::ports::{Fault, FaultKind};
 
 /// The fault of a failed call.
@@ -62,8 +62,8 @@ where
 
 /// Nothing was sent. Whoever gives credentials may only not have answered.
 fn kind_without_credentials(error: &CredentialsError) -> FaultKind {
-    let may_pass = match in_chain::<NotAssumed>(error) {
-        Some(not_assumed) => not_assumed.may_pass,
+    let may_pass = match in_chain::<NotGiven>(error) {
+        Some(not_given) => not_given.may_pass,
         None => matches!(error, CredentialsError::ProviderTimedOut(_)),
     };
     if may_pass { FaultKind::Transient } else { FaultKind::Denied }
@@ -84,6 +84,12 @@ pub(super) fn not_sent(operation: Operation) -> Fault {
 pub(super) fn no_token(operation: Operation, after: Duration) -> Fault {
     let message = format!("not sent: the request budget had no token for it within {} ms", after.as_millis());
     Fault { kind: FaultKind::Throttled, operation: operation.name(), code: None, message, request_id: None }
+}
+
+/// A call that was not made, because there was nothing to sign it with.
+pub(super) fn unsigned(operation: Operation, why: &NotGiven) -> Fault {
+    let kind = if why.may_pass { FaultKind::Transient } else { FaultKind::Denied };
+    Fault { kind, operation: operation.name(), code: None, message: format!("not sent: {why}"), request_id: None }
 }
 
 /// An answer that lacks what AWS always gives.

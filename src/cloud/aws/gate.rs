@@ -1,4 +1,5 @@
-//! The gate that every call passes: a token first, then it is signed and sent, its answer awaited for so long, and told.
+//! The gate that every call passes: credentials and a token first, then it is signed and sent, its answer awaited for so long,
+//! and told.
 
 use std::{
     error::Error,
@@ -29,8 +30,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Makes `call`, whose answer may take `limit`, and ends by `deadline`. Nothing of it runs before it has its token: from
-    /// signing to sending is no time at all.
+    /// Makes `call`, whose answer may take `limit`, and ends by `deadline`. Nothing of it runs before there are credentials and it
+    /// has its token: from signing to sending is no time at all.
     pub(super) async fn pass<T, E>(
         self,
         operation: Operation,
@@ -47,8 +48,17 @@ impl Gate {
             self.budget.calls.not_sent(self.lane, operation, Duration::ZERO);
             return Err(fault::not_sent(operation));
         }
+        // First something to sign with: a token would be lost meanwhile, and an answer that is late be taken for AWS's.
+        if let Err(why) = self.session.ready(self.lane, limit.min(left)).await {
+            self.budget.calls.not_sent(self.lane, operation, started.elapsed());
+            return Err(fault::unsigned(operation, &why));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
         // Half of what is left: a token that comes later leaves too little for an answer, which is then lost for nothing.
-        if self.tokens.take(operation.class(), self.lane, started + left / 2).await.is_err() {
+        let wait_until = Instant::now() + left / 2;
+        if let Some(class) = operation.class()
+            && self.tokens.take(class, self.lane, wait_until).await.is_err()
+        {
             self.budget.calls.not_sent(self.lane, operation, started.elapsed());
             return Err(fault::no_token(operation, started.elapsed()));
         }
@@ -62,8 +72,10 @@ impl Gate {
         self.budget.calls.made(self.lane, operation, sent.duration_since(started), outcome, sent.elapsed());
         if let Err(fault) = &answer {
             self.session.heed(fault);
-            if fault.kind == FaultKind::Throttled {
-                self.tokens.throttled(operation.class());
+            if fault.kind == FaultKind::Throttled
+                && let Some(class) = operation.class()
+            {
+                self.tokens.throttled(class);
             }
         }
         answer

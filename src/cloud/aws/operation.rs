@@ -4,7 +4,7 @@
 //! calls.
 
 use Ground::{AdoptedBlue, Bases, DefaultActions, NewGroups, NewRules, OwnGroups, OwnRules};
-use Kind::{Change, Look};
+use Kind::{Change, Look, Session};
 
 /// Which of AWS's APIs a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ enum Service {
     /// Elastic Load Balancing v2.
     Elb,
     AutoScaling,
+    /// Security Token Service.
+    Sts,
 }
 
 /// Calls that draw on one bucket of AWS's, per account and region.
@@ -40,6 +42,8 @@ enum Kind {
     Look,
     /// Of what it may be made on, and nothing else.
     Change(&'static [Ground]),
+    /// Neither: it gives credentials for all others, and is called with those of the process itself.
+    Session,
 }
 
 /// What a change is made on: a policy allows it there alone.
@@ -115,6 +119,7 @@ operations! {
     DetachLoadBalancerTargetGroups: AutoScaling, Change(&[OwnGroups, AdoptedBlue]);
     PutScalingPolicy: AutoScaling, Change(&[OwnGroups]);
     UpdateAutoScalingGroup: AutoScaling, Change(&[OwnGroups, AdoptedBlue]);
+    AssumeRole: Sts, Session;
 }
 
 impl Operation {
@@ -131,6 +136,7 @@ impl Operation {
         let service = match self.row().0 {
             Service::Elb => "elasticloadbalancing",
             Service::AutoScaling => "autoscaling",
+            Service::Sts => "sts",
         };
         format!("{service}:{}", self.aws_name())
     }
@@ -145,20 +151,26 @@ impl Operation {
         matches!(self.row().1, Kind::Look)
     }
 
-    /// What it may be made on; nothing for a call that only looks.
+    /// Whether it gives the credentials that others are signed with.
+    pub(super) const fn gives_credentials(self) -> bool {
+        matches!(self.row().1, Kind::Session)
+    }
+
+    /// What it may be made on; nothing for a call that changes nothing.
     pub(super) const fn grounds(self) -> &'static [Ground] {
         match self.row().1 {
-            Kind::Look => &[],
+            Kind::Look | Kind::Session => &[],
             Kind::Change(grounds) => grounds,
         }
     }
 
-    /// The bucket that it draws on.
-    pub(super) const fn class(self) -> Class {
+    /// The bucket that it draws on; none for what is asked once an hour.
+    pub(super) const fn class(self) -> Option<Class> {
         match self.row() {
-            (Service::Elb, Kind::Change(_)) => Class::ElbChanges,
-            (Service::Elb, Kind::Look) => Class::ElbLooks,
-            (Service::AutoScaling, _) => Class::AutoScaling,
+            (Service::Elb, Kind::Change(_)) => Some(Class::ElbChanges),
+            (Service::Elb, Kind::Look | Kind::Session) => Some(Class::ElbLooks),
+            (Service::AutoScaling, _) => Some(Class::AutoScaling),
+            (Service::Sts, _) => None,
         }
     }
 }
@@ -171,7 +183,8 @@ mod tests {
     fn what_looks_is_called_describe_and_nothing_else_is() {
         for operation in Operation::ALL {
             assert_eq!(operation.only_looks(), operation.name().starts_with("Describe"), "{operation:?}");
-            assert_eq!(operation.only_looks(), operation.grounds().is_empty(), "{operation:?} is allowed nowhere");
+            let changes_nothing = operation.only_looks() || operation.gives_credentials();
+            assert_eq!(changes_nothing, operation.grounds().is_empty(), "{operation:?} is allowed nowhere");
             let named = Operation::named(operation.aws_name()).map(Operation::only_looks);
             assert_eq!(named, Some(operation.only_looks()), "{operation:?}");
         }

@@ -22,10 +22,12 @@ pub enum Policy {
     Rollback,
     /// Whoever only looks.
     Observer,
+    /// The service's own identity, where a role of `provider.role_arn` has the driver's rights: it may become that one.
+    Assume,
 }
 
 impl Policy {
-    pub const ALL: [Self; 3] = [Self::Driver, Self::Rollback, Self::Observer];
+    pub const ALL: [Self; 4] = [Self::Driver, Self::Rollback, Self::Observer, Self::Assume];
 
     /// Its file under `deploy/iam`, without `.json`.
     #[must_use]
@@ -34,6 +36,7 @@ impl Policy {
             Self::Driver => "driver",
             Self::Rollback => "rollback",
             Self::Observer => "observer",
+            Self::Assume => "assume",
         }
     }
 
@@ -49,6 +52,11 @@ impl Policy {
                 [vec![looks(&LANE_LOOKS)], changes(Ground::NewRules), vec![own]].concat()
             }
             Self::Observer => vec![looks(Operation::ALL)],
+            Self::Assume => {
+                let calls = Operation::ALL.iter().filter(|operation| operation.gives_credentials());
+                let actions = calls.map(|operation| operation.action()).collect();
+                vec![allow("AssumeRoles", actions, ROLE, Condition::new())]
+            }
         };
         let document = Document { version: "2012-10-17", statement };
         let mut text = serde_json::to_string_pretty(&document).expect("names and lists of names are JSON");
@@ -86,6 +94,8 @@ const RULES: &str = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener-rule/a
 const LISTENERS: &str = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener/app/LOAD-BALANCER/*";
 /// A group's name begins with its service and environment.
 const GROUPS: &str = "arn:aws:autoscaling:REGION:ACCOUNT:autoScalingGroup:*:autoScalingGroupName/SERVICE-ENVIRONMENT-v*";
+/// The one of `provider.role_arn`.
+const ROLE: &str = "arn:aws:iam::ACCOUNT:role/ROLE";
 
 fn allow(sid: &'static str, action: Vec<String>, resource: &'static str, condition: Condition) -> Statement {
     Statement { sid, effect: "Allow", action, resource, condition }
@@ -156,6 +166,8 @@ fn changes(ground: Ground) -> Vec<Statement> {
             let with_launch = condition([only_with("ec2:CreateAction", "RunInstances")]);
             let to_ec2 = condition([only_with("iam:PassedToService", "ec2.amazonaws.com")]);
             vec![
+                // Binds the tag that is put on, not the group that it is put on: Auto Scaling has no key for "while creating".
+                // The name is what bounds it.
                 allow("TagNewGroups", also("autoscaling:CreateOrUpdateTags"), GROUPS, condition([tagged("RequestTag")])),
                 allow("LaunchServers", also("ec2:RunInstances"), "*", from_template),
                 allow("TagServers", also("ec2:CreateTags"), "arn:aws:ec2:REGION:ACCOUNT:*/*", with_launch),
@@ -195,7 +207,9 @@ mod tests {
 
     #[test]
     fn the_driver_may_make_every_call_and_what_aws_asks_beside_them_and_nothing_else() {
-        let calls = Operation::ALL.iter().map(|operation| operation.action());
+        // Whoever has the driver's rights is who was assumed, or is in need of nobody.
+        let calls = Operation::ALL.iter().filter(|operation| !operation.gives_credentials());
+        let calls = calls.map(|operation| operation.action());
         let beside = [
             "elasticloadbalancing:AddTags",
             "autoscaling:CreateOrUpdateTags",
@@ -231,6 +245,13 @@ mod tests {
             changes,
             ["elasticloadbalancing:AddTags", "elasticloadbalancing:CreateRule", "elasticloadbalancing:DeleteRule"]
         );
+    }
+
+    #[test]
+    fn who_assumes_a_role_may_do_that_alone_and_with_no_other() {
+        let [(action, statement)] = allowed(Policy::Assume).try_into().unwrap();
+        assert_eq!((action.as_str(), statement["Resource"].as_str()), ("sts:AssumeRole", Some(ROLE)));
+        assert!(Policy::ALL[..3].iter().all(|policy| !names(*policy).contains(&action)));
     }
 
     #[test]

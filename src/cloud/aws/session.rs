@@ -2,22 +2,32 @@
 //!
 //! They are kept here and not in the SDK's cache. That one asks for new ones seconds before the old ones end, while a call
 //! waits, and fails with whoever gives them: a rollback would hang on STS once an hour. Here they are asked for minutes
-//! before, and the old ones serve to their very end while nobody answers.
+//! before, beside the calls, and the old ones serve to their very end while nobody answers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aws_config::{Region, SdkConfig, identity::IdentityCache};
 use aws_credential_types::{
     Credentials,
-    provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
+    provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
 use aws_sdk_sts as sts;
-use tokio::time::timeout;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::{task::AbortHandle, time::timeout};
 
-use super::fault;
+use super::{
+    budget::{Budget, Lane},
+    calls::Outcome,
+    fault::{self, Said},
+    fence::Fence,
+    operation::Operation,
+};
 use crate::{
     domain::declaration::AssumedRole,
     engine::ports::{Fault, FaultKind},
@@ -28,10 +38,8 @@ use crate::{
 const EARLY: Duration = Duration::from_secs(300);
 /// How long credentials without an end are used before they are read again.
 const ENDLESS: Duration = Duration::from_secs(900);
-/// For new credentials, with none at hand that are good.
+/// For new credentials.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// For new credentials, with others that are good for a while.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(1);
 /// How soon it is tried again where there was no answer, and how soon new ones may be thrown away again.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -43,8 +51,7 @@ pub(super) struct Session(Arc<Inner>);
 struct Inner {
     source: Source,
     kept: Mutex<Kept>,
-    /// Whoever holds it asks; the others wait, or use what there is.
-    turn: tokio::sync::Mutex<()>,
+    fetching: Mutex<Option<Fetching>>,
 }
 
 #[derive(Debug)]
@@ -62,13 +69,22 @@ struct Role {
     session_name: String,
     /// Who assumes it.
     own: Session,
+    budget: Arc<Budget>,
 }
 
-/// Why a role is not ours to act with.
-#[derive(Debug, thiserror::Error)]
-#[error("role {role} could not be assumed: {said}")]
-pub(super) struct NotAssumed {
-    role: String,
+/// One asks for all, in a task of its own: whoever waits for the answer may give up, and takes it from nobody.
+#[derive(Debug, Clone)]
+struct Fetching {
+    task: AbortHandle,
+    answer: Shared<BoxFuture<'static, Given>>,
+}
+
+type Given = Result<Credentials, NotGiven>;
+
+/// Why there are no credentials to sign with.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{said}")]
+pub(super) struct NotGiven {
     said: String,
     /// It may be answered later, as it was asked.
     pub(super) may_pass: bool,
@@ -139,15 +155,15 @@ impl Session {
     }
 
     /// With a role of this or another account, assumed with `own` credentials where its region is.
-    pub(super) fn with_role(own: &Self, role: &AssumedRole, config: &SdkConfig, region: &Region, session_name: &str) -> Self {
-        let sts = sts::config::Builder::from(config).region(region.clone()).credentials_provider(own.clone());
-        let sts = sts::Client::from_conf(sts.identity_cache(IdentityCache::no_cache()).build());
-        let (role, session_name) = (role.clone(), session_name.to_owned());
-        Self::of(Source::Role(Role { sts, role, session_name, own: own.clone() }))
+    pub(super) fn with_role(own: &Self, assumed: &Assumed<'_>, region: &Region, fence: Fence) -> Self {
+        let client = sts::config::Builder::from(assumed.config).region(region.clone()).credentials_provider(own.clone());
+        let sts = sts::Client::from_conf(client.identity_cache(IdentityCache::no_cache()).interceptor(fence).build());
+        let (role, session_name) = (assumed.role.clone(), assumed.session_name.to_owned());
+        Self::of(Source::Role(Role { sts, role, session_name, own: own.clone(), budget: Arc::clone(assumed.budget) }))
     }
 
     fn of(source: Source) -> Self {
-        Self(Arc::new(Inner { source, kept: Mutex::default(), turn: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Inner { source, kept: Mutex::default(), fetching: Mutex::default() }))
     }
 
     /// Looks at the answer to a call that was signed with these: where they were too old, the next call gets others.
@@ -157,31 +173,62 @@ impl Session {
         }
     }
 
-    async fn credentials(&self) -> provider::Result {
+    /// Returns as soon as there is something to sign with, and asks for it where there is not. Credentials that serve are never
+    /// waited for.
+    ///
+    /// # Errors
+    /// Why there will be nothing, as far as whoever was asked tells; after `limit`, who has not answered.
+    pub(super) async fn ready(&self, lane: Lane, limit: Duration) -> Result<(), NotGiven> {
+        match timeout(limit, self.credentials(lane)).await {
+            Ok(given) => given.map(|_| ()),
+            Err(_) => Err(self.0.source.silent(limit)),
+        }
+    }
+
+    async fn credentials(&self, lane: Lane) -> Given {
         let at_hand = self.kept().at(SystemTime::now());
-        let (_turn, limit) = match at_hand {
-            AtHand::Good(credentials) => return Ok(credentials),
-            AtHand::Ageing(credentials) => match self.0.turn.try_lock() {
-                Ok(turn) => (turn, RENEW_TIMEOUT),
-                Err(_) => return Ok(credentials),
-            },
-            AtHand::Nothing => (self.0.turn.lock().await, FETCH_TIMEOUT),
-        };
-        // Somebody may have had their turn meanwhile.
+        match at_hand {
+            AtHand::Good(credentials) => Ok(credentials),
+            AtHand::Ageing(credentials) => {
+                drop(self.fetch(lane));
+                Ok(credentials)
+            }
+            AtHand::Nothing => self.fetch(lane).await,
+        }
+    }
+
+    /// The answer of whoever is being asked, or is asked now.
+    fn fetch(&self, lane: Lane) -> Shared<BoxFuture<'static, Given>> {
+        let mut fetching = self.0.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fetching) = fetching.as_ref().filter(|fetching| !fetching.task.is_finished()) {
+            return fetching.answer.clone();
+        }
+        let session = self.clone();
+        let task = tokio::spawn(async move { session.renew(lane).await });
+        let handle = task.abort_handle();
+        let ended =
+            |_| Err(NotGiven { said: "the task that asked for credentials ended without any".to_owned(), may_pass: true });
+        let answer = async move { task.await.unwrap_or_else(ended) }.boxed().shared();
+        *fetching = Some(Fetching { task: handle, answer: answer.clone() });
+        answer
+    }
+
+    async fn renew(&self, lane: Lane) -> Given {
+        // Somebody's question may have been answered meanwhile.
         if let AtHand::Good(credentials) = self.kept().at(SystemTime::now()) {
             return Ok(credentials);
         }
-        let fetched = timeout(limit, self.0.source.fetch()).await;
+        let fetched = self.0.source.fetch(lane).await;
         let now = SystemTime::now();
         let mut kept = self.kept();
-        match (fetched.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(limit))), kept.at(now)) {
+        match (fetched, kept.at(now)) {
             (Ok(credentials), _) => {
                 kept.keep(credentials.clone(), now);
                 Ok(credentials)
             }
             (Err(error), AtHand::Good(old) | AtHand::Ageing(old)) => {
                 kept.put_off(now);
-                tracing::warn!(error = %fault::chain(&error), "AWS credentials could not be renewed: the old ones serve on");
+                tracing::warn!(%error, "AWS credentials could not be renewed: the old ones serve on");
                 Ok(old)
             }
             (Err(error), AtHand::Nothing) => Err(error),
@@ -194,44 +241,97 @@ impl Session {
     }
 }
 
+/// What a role is assumed with.
+#[derive(Debug)]
+pub(super) struct Assumed<'a> {
+    pub(super) role: &'a AssumedRole,
+    pub(super) config: &'a SdkConfig,
+    pub(super) session_name: &'a str,
+    /// Where it is counted.
+    pub(super) budget: &'a Arc<Budget>,
+}
+
 impl ProvideCredentials for Session {
+    /// The gate has seen to it that there are some: nothing is waited for here, unless they were given up in that moment.
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.credentials())
+        let given = async { self.credentials(Lane::Forward).await.map_err(CredentialsError::provider_error) };
+        future::ProvideCredentials::new(given)
     }
 }
 
 impl Source {
-    async fn fetch(&self) -> provider::Result {
+    async fn fetch(&self, lane: Lane) -> Given {
         match self {
-            Self::Own(Some(provider)) => provider.provide_credentials().await,
-            Self::Own(None) => Err(CredentialsError::not_loaded("there is nobody to ask for credentials")),
-            Self::Role(role) => role.assume().await,
+            Self::Own(Some(provider)) => match timeout(FETCH_TIMEOUT, provider.provide_credentials()).await {
+                Ok(given) => given.map_err(|error| NotGiven::by_the_chain(&error)),
+                Err(_) => Err(self.silent(FETCH_TIMEOUT)),
+            },
+            Self::Own(None) => Err(NotGiven { said: "there is nobody to ask for credentials".to_owned(), may_pass: false }),
+            Self::Role(role) => role.assume(lane).await,
+        }
+    }
+
+    /// Whoever was asked has not answered.
+    fn silent(&self, after: Duration) -> NotGiven {
+        let ms = after.as_millis();
+        match self {
+            Self::Own(_) => {
+                let said = format!("the process's own credentials are waited for: nobody gave any within {ms} ms");
+                NotGiven { said, may_pass: true }
+            }
+            Self::Role(role) => role.silent(after),
         }
     }
 }
 
+impl NotGiven {
+    fn by_the_chain(error: &CredentialsError) -> Self {
+        let may_pass = matches!(error, CredentialsError::ProviderTimedOut(_));
+        Self { said: fault::chain(error), may_pass }
+    }
+}
+
 impl Role {
-    async fn assume(&self) -> provider::Result {
+    /// Counted like every call; STS has no bucket that others draw on, so it takes no token.
+    async fn assume(&self, lane: Lane) -> Given {
+        let own = self.own.ready(lane, FETCH_TIMEOUT).await;
+        own.map_err(|why| self.not_assumed(why.said, why.may_pass))?;
+        // Past `Clients::look`, which waits for what this gives.
         let call = self.sts.assume_role().role_arn(&self.role.arn).role_session_name(&self.session_name);
         let call = call.set_external_id(self.role.external_id.clone());
-        let answer = call.send().await.map_err(|error| {
-            let said = fault::said(&error);
-            if said.code.as_deref().is_some_and(fault::is_expired) {
-                self.own.kept().drop_old(SystemTime::now());
-            }
-            let may_pass = matches!(said.kind, FaultKind::Transient | FaultKind::Throttled);
-            self.not_assumed(said.to_string(), may_pass)
-        })?;
+        let asked = Instant::now();
+        let answer = timeout(FETCH_TIMEOUT, call.send()).await.map(|answer| answer.map_err(|error| fault::said(&error)));
+        let outcome = match &answer {
+            Ok(Ok(_)) => Outcome::Answered,
+            Ok(Err(said)) => Outcome::Failed(said.kind),
+            Err(_) => Outcome::Failed(FaultKind::Transient),
+        };
+        self.budget.calls.made(lane, Operation::AssumeRole, Duration::ZERO, outcome, asked.elapsed());
+        let answer = answer.map_err(|_| self.silent(FETCH_TIMEOUT))?.map_err(|said| self.refused(&said))?;
         let given = answer.credentials.ok_or_else(|| self.not_assumed("the answer lacks credentials".to_owned(), true))?;
         let until = SystemTime::try_from(given.expiration).ok();
         Ok(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), until, "AssumeRole"))
     }
 
-    fn not_assumed(&self, said: String, may_pass: bool) -> CredentialsError {
-        CredentialsError::provider_error(NotAssumed { role: self.role.arn.clone(), said, may_pass })
+    fn silent(&self, after: Duration) -> NotGiven {
+        let (arn, ms) = (&self.role.arn, after.as_millis());
+        let said = format!("a session of role {arn} is waited for: AssumeRole was not answered within {ms} ms");
+        NotGiven { said, may_pass: true }
+    }
+
+    fn refused(&self, said: &Said) -> NotGiven {
+        if said.code.as_deref().is_some_and(fault::is_expired) {
+            self.own.kept().drop_old(SystemTime::now());
+        }
+        let may_pass = matches!(said.kind, FaultKind::Transient | FaultKind::Throttled);
+        self.not_assumed(said.to_string(), may_pass)
+    }
+
+    fn not_assumed(&self, said: String, may_pass: bool) -> NotGiven {
+        NotGiven { said: format!("role {} could not be assumed: {said}", self.role.arn), may_pass }
     }
 }
 
@@ -314,23 +414,45 @@ mod tests {
     #[tokio::test]
     async fn old_credentials_serve_on_while_nobody_gives_new_ones() {
         let (session, asked) = failing_after_the_first(Duration::from_secs(60));
-        session.credentials().await.unwrap();
+        session.credentials(Lane::Forward).await.unwrap();
         session.kept().credentials.as_mut().unwrap().renew = SystemTime::now();
-        assert_eq!(session.credentials().await.unwrap().access_key_id(), "first");
+        let answer = session.credentials(Lane::Forward).now_or_never();
+        assert_eq!(answer.expect("the old ones are waited for by nobody").unwrap().access_key_id(), "first");
+        session.fetch(Lane::Forward).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 2, "new ones were asked for");
-        session.credentials().await.unwrap();
+        session.credentials(Lane::Forward).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 2, "and not again with the next call");
         session.kept().credentials.as_mut().unwrap().until = Some(SystemTime::now());
-        session.credentials().await.unwrap_err();
+        session.credentials(Lane::Forward).await.unwrap_err();
     }
 
     #[tokio::test]
     async fn those_who_call_together_ask_once() {
         let (session, asked) = failing_after_the_first(Duration::from_secs(60));
-        for answer in futures::future::join_all((0..10).map(|_| session.credentials())).await {
+        for answer in futures::future::join_all((0..10).map(|_| session.credentials(Lane::Forward))).await {
             answer.unwrap();
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_takes_the_answer_from_nobody() {
+        let (asked, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
+        let (count, wait) = (Arc::clone(&asked), Arc::clone(&answer));
+        let provider = provide_credentials_fn(move || {
+            let wait = Arc::clone(&wait);
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                wait.notified().await;
+                Ok(credentials("late", None))
+            }
+        });
+        let session = Session::of(Source::Own(Some(SharedCredentialsProvider::new(provider))));
+        let silent = session.ready(Lane::Forward, Duration::from_millis(1)).await.unwrap_err();
+        assert!(silent.may_pass && silent.said.contains("own credentials are waited for"), "{silent}");
+        answer.notify_one();
+        session.ready(Lane::Rollback, Duration::from_secs(30)).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "the first one's question went on without them");
     }
 
     #[test]

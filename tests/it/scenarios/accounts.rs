@@ -13,14 +13,18 @@ use cutover::{
     engine::{
         api::RollbackOf,
         ports::{Cloud, Store},
+        settings::EngineSettings,
     },
 };
-use cutover_sim::scenario::Stage;
+use cutover_sim::{
+    faults::{Effect, Fault},
+    scenario::Stage,
+};
 
 use crate::support::{
     house::{by, target},
     region::Scene,
-    replica::Replica,
+    replica::{Replica, quick},
 };
 
 const NOW: BakeTime = BakeTime::For(Duration::ZERO);
@@ -73,6 +77,65 @@ async fn a_rollback_whose_session_has_ended_is_accepted_with_the_next_one() {
     let record = load.finish().await;
     assert_eq!(record.totals().lost, 0, "{:?}", record.losses());
     assert_eq!(record.answers_to_requests_sent_after("v2", settled), 0);
+    replica.stop().await;
+    scene.sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_with_a_session_at_hand_does_not_notice_that_nobody_gives_new_ones() {
+    let scene = Scene::abroad(&Stage::default()).await;
+    let replica = Replica::start(&scene);
+    let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
+    replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+    let id = replica.deploy(scene.image("v2")).await;
+    let d = replica.until(id, "the first stage", |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })).await;
+    replica.lane.cloud.warm(&d).await;
+
+    let fault = scene.sim.faults().set(Fault::on("AssumeRole", Effect::Hang)).unwrap();
+    let assumed = scene.sim.journal().calls(0, Some("AssumeRole")).len();
+    let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
+    assert!(answer.accepted, "{answer:?}");
+    assert_eq!(scene.sim.journal().calls(0, Some("AssumeRole")).len(), assumed, "nobody was asked");
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!(d.status(), Status::RolledBack, "{d:#?}");
+    assert!(scene.sim.faults().remove(&fault));
+    replica.stop().await;
+    scene.sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_that_waits_for_a_session_says_so_and_is_brought_about_by_who_has_one() {
+    let scene = Scene::abroad(&Stage::default()).await;
+    let brief = Duration::from_millis(400);
+    let settings = EngineSettings { rollback_tries_for: 2 * brief, act_timeout: brief, ..quick() };
+    let replica = Replica::with(&scene, settings);
+    let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
+    replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
+    let id = replica.deploy(scene.image("v2")).await;
+    replica.until(id, "the first stage", |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })).await;
+
+    // The lane has called nobody yet, and STS hangs; the engine has a session.
+    let assumed = scene.sim.journal().calls(0, Some("AssumeRole")).len();
+    scene.sim.faults().set(Fault::on("AssumeRole", Effect::Hang)).unwrap();
+    let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
+    assert!(answer.durable && !answer.accepted, "{answer:?}");
+    let said = answer.routes[0].said.as_deref().unwrap_or_default();
+    assert!(said.starts_with("DeleteRule: not sent: a session of role"), "{said}");
+    assert!(said.contains("is waited for: AssumeRole was not answered"), "{said}");
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!(d.status(), Status::RolledBack, "{d:#?}");
+    // However often it was tried meanwhile, one question is under way, and counted once it is given up.
+    assert_eq!(scene.sim.journal().calls(0, Some("AssumeRole")).len(), assumed + 1);
+    let counted = || {
+        let calls = replica.lane.cloud.figures().calls;
+        calls
+            .iter()
+            .filter(|calls| calls.operation == "AssumeRole")
+            .flat_map(|calls| calls.outcomes.clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(counted().contains(&("ok", 1)), "{:?}", counted());
+    scene.until("the question was given up", || counted().iter().any(|(outcome, _)| *outcome == "transient")).await;
     replica.stop().await;
     scene.sim.shutdown().await;
 }

@@ -112,6 +112,9 @@ async fn a_role_is_assumed_once_and_by_each_way_in() {
     let d = abroad.opened(&house).await;
     house.observe(&d).await;
     assert_eq!(abroad.assumed(), 1, "every call was signed with one session");
+    let figures = house.cloud.figures().calls;
+    let counted = figures.iter().find(|calls| calls.operation == "AssumeRole").map(|calls| calls.outcomes.clone());
+    assert_eq!(counted, Some(vec![("ok", 1)]), "and counted like every call");
     let call = abroad.world.sim().journal().calls(0, Some("AssumeRole")).remove(0);
     let sent = ["RoleArn", "RoleSessionName", "ExternalId"].map(|name| call.parameters.get(name).cloned().unwrap_or_default());
     assert_eq!(sent, ["arn:aws:iam::222222222222:role/team/cutover", "cutover-contract", EXTERNAL_ID]);
