@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
+use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, HostHeaderConditionConfig, RuleCondition};
 use cutover::{
     domain::{
         declaration::Declaration,
@@ -152,8 +154,36 @@ fn of_the_other(scene: &Scene) -> Vec<String> {
         .collect()
 }
 
+/// A journey that is over, and what to judge it by.
+struct Arrived {
+    scene: Scene,
+    d: Deployment,
+    journey: Journey,
+    /// The second service, as it was.
+    before: Vec<String>,
+    calls: BTreeSet<String>,
+}
+
+impl Arrived {
+    fn judge(&self) -> Result<(), String> {
+        let (wanted, remains) = if self.journey.comes_back() {
+            (Status::RolledBack, self.scene.blue())
+        } else {
+            (Status::Succeeded, "web-prod-v001")
+        };
+        judge(&self.scene, &self.d, wanted, remains, &self.before)
+    }
+}
+
 /// One journey with one fault; the calls it made, or what went wrong.
 async fn travel(journey: Journey, fault: Option<(&str, Wrong)>) -> Result<BTreeSet<String>, String> {
+    let arrived = go(journey, fault).await;
+    let verdict = arrived.judge();
+    arrived.scene.sim.shutdown().await;
+    verdict.map(|()| arrived.calls)
+}
+
+async fn go(journey: Journey, fault: Option<(&str, Wrong)>) -> Arrived {
     let default_action = journey == Journey::ThereByDefault;
     let scene = Scene::new(&Stage { services: 2, default_action, ..Stage::default() }).await;
     scene.scale_blue().await;
@@ -184,13 +214,8 @@ async fn travel(journey: Journey, fault: Option<(&str, Wrong)>) -> Result<BTreeS
     }
     let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
     replica.stop().await;
-    let (wanted, remains) =
-        if journey.comes_back() { (Status::RolledBack, scene.blue()) } else { (Status::Succeeded, "web-prod-v001") };
-    let remains = remains.to_owned();
-    let verdict = judge(&scene, &d, wanted, &remains, &before);
     let calls = scene.sim.journal().calls(mark, None).into_iter().map(|call| call.operation).collect();
-    scene.sim.shutdown().await;
-    verdict.map(|()| calls)
+    Arrived { scene, d, journey, before, calls }
 }
 
 /// As the request does that creates a deployment. What could not be seen is unknown, and no reason against it.
@@ -312,6 +337,42 @@ async fn whatever_goes_wrong_with_a_call_the_end_is_right() {
     let all = matrix().await;
     let sample = all.into_iter().choose_multiple(&mut StdRng::seed_from_u64(seed), SAMPLE);
     survive(sample).await;
+}
+
+/// A judge who finds nothing proves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_judge_finds_whatever_is_planted() {
+    let arrived = go(Journey::BackFromShifting, None).await;
+    arrived.judge().unwrap();
+    let (scene, service) = (&arrived.scene, &arrived.scene.staged.services[0]);
+    let other = scene.staged.services[1].blue.clone().unwrap();
+    let (elb, autoscaling) = (scene.elb(), aws_sdk_autoscaling::Client::new(&scene.sdk()));
+    let min = async |group: &str, min| {
+        autoscaling.update_auto_scaling_group().auto_scaling_group_name(group).min_size(min).send().await.unwrap();
+    };
+    let min_of = |group: &str| i32::try_from(scene.pin(group).0).unwrap();
+    for (group, words) in [(scene.blue(), "pins are left over"), (other.as_str(), "another service was touched")] {
+        let before = min_of(group);
+        min(group, before + 1).await;
+        assert!(arrived.judge().unwrap_err().contains(words));
+        min(group, before).await;
+        arrived.judge().unwrap();
+    }
+
+    let to_blue = Action::builder().r#type(ActionTypeEnum::Forward).target_group_arn(&service.slots[0][0]).build();
+    let host = HostHeaderConditionConfig::builder().values("left.example.com").build();
+    let host = RuleCondition::builder().field("host-header").host_header_config(host).build();
+    let rule = elb.create_rule().listener_arn(&service.listeners[0]).priority(7).conditions(host).actions(to_blue);
+    let rule = rule.send().await.unwrap().rules()[0].rule_arn().unwrap().to_owned();
+    assert!(arrived.judge().unwrap_err().contains("rules are left over"));
+    elb.delete_rule().rule_arn(rule).send().await.unwrap();
+    arrived.judge().unwrap();
+
+    let template = LaunchTemplateSpecification::builder().launch_template_id(&service.launch_template).version("1").build();
+    let group = autoscaling.create_auto_scaling_group().auto_scaling_group_name("web-prod-v001").launch_template(template);
+    group.min_size(1).max_size(1).vpc_zone_identifier("subnet-1").send().await.unwrap();
+    assert!(arrived.judge().unwrap_err().contains("the groups left are"));
+    arrived.scene.sim.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
