@@ -170,11 +170,13 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
 
     /// Tries one action until it is accepted, refused for good, or out of time.
     pub(super) async fn insist(&self, d: &Deployment, action: &Action, until: Instant) -> Result<(), Fault> {
-        let mut attempt = 0_u32;
+        let (mut attempt, mut before) = (0_u32, None);
         loop {
             attempt = attempt.saturating_add(1);
             let deadline = until.min(Instant::now() + self.settings.act_timeout);
             let Err(fault) = self.hedged(d, action, deadline).await else { return Ok(()) };
+            // The last one may only have come too late: what the ones before it met is what is told.
+            let fault = before.take().filter(|_| fault.kind == FaultKind::NotSent).unwrap_or(fault);
             warn!(deployment = %d.id, action = action.name(), attempt, %fault, "the rollback was not accepted yet");
             // What the provider will never accept, a repeat does not change.
             let hopeless = matches!(fault.kind, FaultKind::Rejected | FaultKind::Denied);
@@ -182,6 +184,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             if hopeless || Instant::now() + pause >= until {
                 return Err(fault);
             }
+            before = Some(fault);
             tokio::time::sleep(pause).await;
         }
     }

@@ -8,6 +8,7 @@ use cutover::{
         deployment::Status,
         phase::Phase,
         time::BakeTime,
+        timing::Timing,
         weight::Weight,
     },
     engine::{
@@ -28,6 +29,12 @@ use crate::support::{
 };
 
 const NOW: BakeTime = BakeTime::For(Duration::ZERO);
+
+/// The lane tries for half a quiet period: long enough for a second try on a busy machine.
+fn unhurried() -> EngineSettings {
+    let timing = Timing { quiet_period: Duration::from_secs(10), ..quick().timing };
+    EngineSettings { timing, ..quick() }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_in_another_account_is_released_though_every_session_ends_on_the_way() {
@@ -60,7 +67,7 @@ async fn a_service_in_another_account_is_released_though_every_session_ends_on_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_whose_session_has_ended_is_accepted_with_the_next_one() {
     let scene = Scene::abroad(&Stage::default()).await;
-    let replica = Replica::start(&scene);
+    let replica = Replica::with(&scene, unhurried());
     let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
     replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
     let load = scene.load(200);
@@ -70,7 +77,7 @@ async fn a_rollback_whose_session_has_ended_is_accepted_with_the_next_one() {
 
     scene.sim.sessions().expire(Instant::now());
     let answer = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await.unwrap();
-    assert!(answer.accepted, "within the five seconds that a rollback is tried before it answers");
+    assert!(answer.accepted, "within the five seconds that a rollback is tried before it answers: {answer:?}");
     let settled = Instant::now() + Duration::from_millis(100);
     let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
     assert_eq!(d.status(), Status::RolledBack, "{d:#?}");
@@ -107,7 +114,7 @@ async fn a_rollback_with_a_session_at_hand_does_not_notice_that_nobody_gives_new
 async fn a_rollback_that_waits_for_a_session_says_so_and_is_brought_about_by_who_has_one() {
     let scene = Scene::abroad(&Stage::default()).await;
     let brief = Duration::from_millis(400);
-    let settings = EngineSettings { rollback_tries_for: 2 * brief, act_timeout: brief, ..quick() };
+    let settings = EngineSettings { rollback_tries_for: 2 * brief, act_timeout: brief, ..unhurried() };
     let replica = Replica::with(&scene, settings);
     let declared = scene.declaration(&[(500, BakeTime::Manual), (1000, NOW)], BakeTime::Manual);
     replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
