@@ -1,12 +1,16 @@
 //! Server groups: made once, in their slot, with our tags; pinned; taken out, and gone.
 
-use cutover::domain::{
-    action::{Action as Change, Side},
-    deployment::Deployment,
-    ids::Image,
-    observation::{Attached, GroupView, Known},
-    phase::{BackAs, Phase},
+use cutover::{
+    domain::{
+        action::{Action as Change, Side},
+        deployment::Deployment,
+        ids::{DeploymentId, Image},
+        observation::{Attached, GroupView, Known},
+        phase::{BackAs, Phase},
+    },
+    engine::ports::FaultKind,
 };
+use uuid::Uuid;
 
 use super::{
     Story,
@@ -21,6 +25,7 @@ pub const STORIES: &[Story] = &[
     story!(a_group_is_made_from_a_template_version_too),
     story!(a_group_made_twice_is_one_group),
     story!(a_group_of_somebody_elses_under_greens_name_is_told),
+    story!(a_group_as_planned_is_adopted_by_its_own_deployment_alone_and_only_as_planned),
     story!(a_pinned_blue_keeps_its_size_and_gets_its_minimum_back),
     story!(a_slot_counts_its_strangers_and_who_names_it),
 ];
@@ -123,9 +128,29 @@ async fn a_group_of_somebody_elses_under_greens_name_is_told(world: &World) {
     if world.emulator == Emulator::PocketRegion {
         // moto would silently replace it.
         let fault = house.apply(&d, &Change::CreateGreen).await.unwrap_err();
-        assert_eq!(fault.kind, cutover::engine::ports::FaultKind::Rejected);
+        assert_eq!(fault.kind, FaultKind::Rejected);
         assert!(fault.message.contains("name-prod-v001"), "{fault}");
     }
+}
+
+async fn a_group_as_planned_is_adopted_by_its_own_deployment_alone_and_only_as_planned(world: &World) {
+    if world.emulator != Emulator::PocketRegion {
+        // moto would silently replace it.
+        return;
+    }
+    let house = House::build(world, "adopts").await;
+    let d = house.planned(house.declaration(&house.base)).await;
+    house.apply(&d, &Change::CreateGreen).await.unwrap();
+    house.apply(&d, &Change::CreateGreen).await.unwrap();
+    let another = Deployment { id: DeploymentId::new(Uuid::now_v7()), ..d.clone() };
+    let fault = house.apply(&another, &Change::CreateGreen).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Rejected);
+    assert!(fault.message.contains("is not this deployment's"), "made from the same plan: {fault}");
+    let update = world.autoscaling.update_auto_scaling_group().auto_scaling_group_name("adopts-prod-v001");
+    update.vpc_zone_identifier("subnet-0other").send().await.unwrap();
+    let fault = house.apply(&d, &Change::CreateGreen).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Rejected);
+    assert!(fault.message.contains("its subnets are"), "{fault}");
 }
 
 async fn a_pinned_blue_keeps_its_size_and_gets_its_minimum_back(world: &World) {
