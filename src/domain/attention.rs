@@ -37,23 +37,34 @@ fn in_the_way(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) 
         _ if d.held.is_some() => drifted(d, o),
         Phase::Provisioning => o.launch_failures.first().map(|failure| format!("launches fail: {}", failure.message)),
         Phase::Shifting { .. } | Phase::Baking { .. } => no_way_back(d, o, timing, now).or_else(|| short(d, o)),
+        Phase::Committing { .. } => no_way_back(d, o, timing, now).or_else(|| match health::verdict(d, o, Weight::ALL) {
+            Verdict::Short { healthy, needed } => Some(blue_is_kept(healthy, needed)),
+            Verdict::NoneHealthy { needed } => Some(blue_is_kept(0, needed)),
+            Verdict::Passed | Verdict::Outgrown { .. } | Verdict::Unknown => None,
+        }),
         Phase::Retiring => plan.and_then(|plan| {
             base_elsewhere(o, plan, |base| !base.is_all_green(), &plan.green.slot)
                 .or_else(|| still_named(o, &o.blue_slot, &plan.blue_slot, Weight::ALL))
+                .or_else(|| short_alone(d, o))
         }),
         Phase::RollingBack { .. } => plan.and_then(|plan| {
             still_served(o)
                 .or_else(|| base_elsewhere(o, plan, |base| base == Forward::Elsewhere, &plan.blue_slot))
                 .or_else(|| still_named(o, &o.green_slot, &plan.green.slot, Weight::NONE))
         }),
-        Phase::Pending
-        | Phase::Verifying
-        | Phase::Committing { .. }
-        | Phase::Succeeded
-        | Phase::RolledBack
-        | Phase::Cancelled
-        | Phase::Failed => None,
+        Phase::Pending | Phase::Verifying | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => None,
     }
+}
+
+/// What a green that serves alone lacks.
+fn short_alone(d: &Deployment, o: &Observation) -> Option<String> {
+    let blue_is_there = d.plan.as_ref().is_some_and(|plan| plan.blue.is_some()) && !o.blue.is_absent();
+    let green = o.green.seen().filter(|_| blue_is_there && !health::serves_alone(d, o))?;
+    Some(blue_is_kept(green.servers.healthy, health::needed_alone(d)))
+}
+
+fn blue_is_kept(healthy: u32, needed: u32) -> String {
+    format!("blue is kept: {healthy} of green's servers healthy, {needed} needed")
 }
 
 /// Somebody else's rule, which no rollback takes away.

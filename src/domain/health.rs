@@ -68,6 +68,27 @@ pub fn verdict(d: &Deployment, o: &Observation, weight: Weight) -> Verdict {
     }
 }
 
+/// Whether green may be left alone with all traffic: as many healthy servers as blue has, or as was planned where blue has grown
+/// since. Unknown is not enough.
+#[must_use]
+pub fn may_serve_alone(d: &Deployment, o: &Observation) -> bool {
+    matches!(verdict(d, o, Weight::ALL), Verdict::Passed | Verdict::Outgrown { .. })
+}
+
+/// The fewest healthy servers with which green counts as serving once it is alone: its own scaling rules then, within the declared
+/// bounds, and blue's size means nothing any more.
+#[must_use]
+pub fn needed_alone(d: &Deployment) -> u32 {
+    let planned = d.plan.as_ref().map_or(1, |plan| plan.green.size);
+    d.declaration.server_group.min.min(planned).max(1)
+}
+
+/// Whether it has them. Unknown is not enough.
+#[must_use]
+pub fn serves_alone(d: &Deployment, o: &Observation) -> bool {
+    o.green.seen().is_some_and(|green| green.servers.healthy >= needed_alone(d))
+}
+
 /// Healthy servers of blue and of green, where both were seen and going back would be to fewer.
 #[must_use]
 pub fn fewer_on_blue(d: &Deployment, o: &Observation) -> Option<(u32, u32)> {

@@ -234,6 +234,7 @@ fn take_down(d: &Deployment, o: &Observation, side: Side, timing: &Timing, delet
     let Known::Seen(group) = group else { return Err((4, "the group could not be seen")) };
     must(group.ours, 9, "the group is not ours")?;
     must(slot.seen().is_some_and(|slot| slot.named_by == 0), 3, "a rule names its slot, or the slot is unknown")?;
+    must(side == Side::Green || health::serves_alone(d, o), 3, "green has too few healthy servers to serve alone")?;
     if delete {
         must(group.attached == Attached::Nowhere, 3, "it is still in its slot")?;
         must(emptied.believed(timing), 4, "its slot is not known for certain to be empty")?;
@@ -298,6 +299,12 @@ mod tests {
         assert_eq!(verdict(&back, &unnamed, &Action::DeleteGroup { side: Side::Green }), Err(4), "its slot may not be empty");
         seen_mut(&mut unnamed.green).ours = false;
         assert_eq!(verdict(&back, &unnamed, &Action::Detach { side: Side::Green }), Err(9));
+        let retiring = deployment(1, Phase::Retiring);
+        let mut o = observation(&retiring, Weight::ALL);
+        seen_mut(&mut o.blue_slot).named_by = 0;
+        assert_eq!(verdict(&retiring, &o, &Action::Detach { side: Side::Blue }), Ok(()));
+        seen_mut(&mut o.green).servers.healthy = 0;
+        assert_eq!(verdict(&retiring, &o, &Action::Detach { side: Side::Blue }), Err(3), "nobody would be left");
     }
 
     #[test]

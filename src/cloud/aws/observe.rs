@@ -147,21 +147,17 @@ impl Look<'_> {
         (groups, targets, Booting { failures, scaling })
     }
 
-    /// Whether a decision may hang on green's targets, one by one: until the commit its health, on the way back its draining.
+    /// Whether a decision may hang on green's targets, one by one: its health as long as blue is there, on the way back its draining.
     fn watches_green(self) -> bool {
         match self.d.phase {
             Phase::Provisioning
             | Phase::Verifying
             | Phase::Shifting { .. }
             | Phase::Baking { .. }
-            | Phase::RollingBack { .. } => true,
-            Phase::Pending
             | Phase::Committing { .. }
             | Phase::Retiring
-            | Phase::Succeeded
-            | Phase::RolledBack
-            | Phase::Cancelled
-            | Phase::Failed => false,
+            | Phase::RollingBack { .. } => true,
+            Phase::Pending | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => false,
         }
     }
 
@@ -172,7 +168,7 @@ impl Look<'_> {
         let wanted = match self.d.phase {
             Phase::Retiring => true,
             Phase::Shifting { seen_at: None, .. } | Phase::Baking { seen_at: None, .. } => self.recency == Recency::Now,
-            Phase::Shifting { .. } | Phase::Baking { .. } => short && self.recency == Recency::Now,
+            Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Committing { .. } => short && self.recency == Recency::Now,
             _ => false,
         };
         if wanted { Some(groups::targets(self.clients, &self.plan.blue_slot, self.when.deadline).await) } else { None }

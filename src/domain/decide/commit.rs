@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Decision, all_routes, routes_where};
+use super::{Decision, all_routes, forward::unwell, routes_where};
 use crate::domain::{
     action::{Action, Scaling, Side},
     deployment::Deployment,
-    drift,
+    drift, health,
     observation::{Attached, GroupView, Known, Observation},
     phase::Phase,
     plan::Plan,
@@ -21,14 +21,19 @@ pub(super) fn committing(
     now: Timestamp,
     quiet_since: Option<Timestamp>,
 ) -> Decision {
+    // Until blue is touched it can be gone back to, and is better than green without servers.
+    if let Some(back) = unwell(d, o, timing, now) {
+        return back;
+    }
     // A base that somebody edited is not written over, nor the overlay taken from above it.
     if drift::suspected(d) {
         return Decision::WAIT;
     }
     if let Some(since) = quiet_since {
         let over = time::after(since, timing.quiet());
-        // The overlay must still stand and the base still be green at the very look that ends the quiet period.
-        return match (now >= over, settled(o)) {
+        // The overlay must still stand, the base still be green and green's servers well at the very look that ends the quiet
+        // period: it is the last one after which anybody can go back.
+        return match (now >= over, settled(o) && health::may_serve_alone(d, o)) {
             (true, true) => Decision::advance(d.entering(Phase::Retiring, now)),
             (true, false) => Decision::WAIT,
             (false, _) => Decision::Wait { until: Some(over) },
@@ -99,6 +104,8 @@ pub(super) fn retiring(d: &Deployment, o: &Observation, timing: &Timing, now: Ti
         }
     }
     match plan.blue.as_ref().map(|_| remove(d, o, timing, plan, Side::Blue)) {
+        // Whoever could still help by hand needs blue as long as green is short.
+        Some(Removal::Act(_)) if !health::serves_alone(d, o) => Decision::WAIT,
         Some(Removal::Act(action)) => Decision::Act(action),
         Some(Removal::Wait) => Decision::WAIT,
         Some(Removal::Done) | None => Decision::advance(d.entering(Phase::Succeeded, now)),

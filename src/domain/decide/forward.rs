@@ -151,10 +151,24 @@ pub(super) fn baking(
     }
 }
 
-/// Rolls back by itself: the health gate failed, or the deadline passed. Not from traffic onto fewer healthy servers than it has:
-/// that is for a person to say, who is called (`attention`).
+/// Rolls back by itself: the health gate failed, or the deadline passed.
 fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
-    if d.phase.wants() > Weight::NONE && health::fewer_on_blue(d, o).is_some() {
+    let late = || {
+        (deadline::passed(d, now) && !is_worse_off_on_blue(d, o))
+            .then(|| Decision::advance(d.turning_back(Trigger::Deadline, Some(deadline::said(d)), now)))
+    };
+    unwell(d, o, timing, now).or_else(late)
+}
+
+/// No deployment goes back by itself from traffic onto fewer healthy servers than it has: that is for a person to say, who is
+/// called (`attention`).
+fn is_worse_off_on_blue(d: &Deployment, o: &Observation) -> bool {
+    d.phase.wants() > Weight::NONE && health::fewer_on_blue(d, o).is_some()
+}
+
+/// Rolls back by itself where the health gate failed.
+pub(super) fn unwell(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Option<Decision> {
+    if is_worse_off_on_blue(d, o) {
         return None;
     }
     // A slot that is named by no rule is not checked by the provider: that an overlay is gone is told by the looks for it.
@@ -169,10 +183,7 @@ fn no_longer(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -
         )),
         Verdict::Passed | Verdict::Unknown | Verdict::Short { .. } | Verdict::Outgrown { .. } => None,
     };
-    if let Some(reason) = failed {
-        return Some(Decision::advance(d.turning_back(Trigger::Gate, Some(reason), now)));
-    }
-    deadline::passed(d, now).then(|| Decision::advance(d.turning_back(Trigger::Deadline, Some(deadline::said(d)), now)))
+    failed.map(|reason| Decision::advance(d.turning_back(Trigger::Gate, Some(reason), now)))
 }
 
 /// Sends the wanted weight where it is not seen: downward at once and anywhere, upward only into a world that was seen whole.

@@ -32,6 +32,7 @@ async fn a_new_deployment_is_taken_down_and_shown_whole() {
         "created_at",
         "ended_at",
         "status",
+        "takes_back",
         "phase",
         "stage",
         "stages",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cutover::{
     domain::{
-        deployment::{Deployment, Status},
+        deployment::{Deployment, Status, Trigger},
         phase::Phase,
         time::BakeTime,
         weight::Weight,
@@ -62,7 +62,10 @@ async fn one_call_sends_everything_back_and_nothing_is_lost() {
     ];
     for (name, there) in points {
         let scene = Scene::new(&Stage { routes: 2, ..Stage::default() }).await;
-        let replica = Replica::start(&scene);
+        // The lane tries for just under half of it before it answers 202: on a busy machine that has to be longer than a call takes.
+        let mut settings = quick();
+        settings.timing.quiet_period = Duration::from_secs(3);
+        let replica = Replica::with(&scene, settings);
         let bake = if name == "baking" { BakeTime::Manual } else { NOW };
         let mut declared = scene.declaration(&stages, bake);
         declared.strategy.stages[0].bake_time = if name == "half way" { BakeTime::Manual } else { NOW };
@@ -144,4 +147,35 @@ async fn a_first_release_has_no_blue_and_goes_back_to_an_empty_slot() {
         replica.stop().await;
         scene.sim.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_green_that_falls_sick_in_the_quiet_period_goes_back_to_a_blue_that_is_still_whole() {
+    let scene = Scene::new(&Stage { routes: 2, ..Stage::default() }).await;
+    let mut settings = quick();
+    settings.timing.quiet_period = Duration::from_secs(6);
+    let replica = Replica::with(&scene, settings);
+    replica.store.declare(&target(), &scene.declaration(&[(1000, NOW)], NOW), "ada", None).await.unwrap();
+    let load = scene.load(200);
+    let id = replica.deploy(scene.image("v2")).await;
+    let quiet = |d: &Deployment| matches!(d.phase, Phase::Committing { quiet_since: Some(_) });
+    replica.until(id, "the quiet period", quiet).await;
+    let green = scene.healthy("web-prod-v001");
+    assert!(green > 0 && scene.groups().len() == 2);
+    scene.sim.shared().change(|region| {
+        region
+            .instances
+            .values_mut()
+            .filter(|instance| instance.group == "web-prod-v001")
+            .for_each(|instance| instance.sick = true);
+    });
+    let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
+    let back = d.going_back.clone().unwrap();
+    assert_eq!((d.status(), back.trigger), (Status::RolledBack, Trigger::Gate), "{d:#?}");
+    assert!(back.observed_at.unwrap() < d.ended_at.unwrap());
+    load.finish().await;
+    scene.until("one group", || scene.groups() == [scene.blue()]).await;
+    assert_eq!(scene.extra_rules(), 0);
+    replica.stop().await;
+    scene.sim.shutdown().await;
 }

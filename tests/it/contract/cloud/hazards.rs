@@ -89,6 +89,22 @@ async fn blue_is_as_healthy_as_its_load_balancer_finds_it_once_green_is_short() 
 }
 
 #[tokio::test]
+async fn green_is_as_healthy_as_its_load_balancer_finds_it_for_as_long_as_blue_is_there() {
+    let world = World::pocket_region().await;
+    let house = House::with_blue(&world, "late").await;
+    let up = async || house.survey(&house.pending(house.declaration_with_blue())).await.blue.filter(|blue| blue.healthy == 2);
+    eventually("blue is healthy", up).await;
+    let mut d = house.opened(house.declaration_with_blue()).await;
+    // Blue's draining is looked at, too, once it drains.
+    for (phase, slots) in [(Phase::Committing { quiet_since: Some(Timestamp::now()) }, 1), (Phase::Retiring, 2)] {
+        d.phase = phase;
+        let before = calls(&world, "DescribeTargetHealth");
+        house.observe(&d).await;
+        assert_eq!(calls(&world, "DescribeTargetHealth") - before, slots, "{}", d.phase.name());
+    }
+}
+
+#[tokio::test]
 async fn an_overlay_whose_answer_was_lost_is_there_and_its_repeat_is_success() {
     let world = World::pocket_region().await;
     let house = House::build(&world, "lost").await;
