@@ -9,7 +9,7 @@ use super::{
     health::ShortFor,
     ids::{DeploymentId, Image, RuleRef, Target},
     looks::Absences,
-    observation::{Observation, Servers},
+    observation::{GroupView, Known, Launches, Observation, Servers},
     phase::{BackAs, Phase},
     plan::Plan,
     survey::FieldFault,
@@ -200,6 +200,10 @@ pub struct Seen {
     /// Green's largest share over all routes; `None` when one is unknown.
     pub weight: Option<Weight>,
     pub blue: Option<Servers>,
+    /// How blue was kept when it was last seen.
+    pub blue_kept: Option<Kept>,
+    /// When the last look was that saw blue, or saw it gone, if that was not the last one.
+    pub blue_unseen_since: Option<Timestamp>,
     pub green: Option<Servers>,
     pub short: ShortFor,
     pub absences: Absences,
@@ -207,6 +211,24 @@ pub struct Seen {
     pub drift: Vec<RouteDrift>,
     /// The last change that the provider did not accept; `None` once one was.
     pub trouble: Option<ProviderTrouble>,
+}
+
+/// How a group is kept from changing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Kept {
+    pub min: u32,
+    /// The provider refuses to delete it.
+    pub protected: bool,
+    /// A deletion goes on all the same.
+    pub deleting: bool,
+    pub launches: Launches,
+}
+
+impl From<&GroupView> for Kept {
+    fn from(group: &GroupView) -> Self {
+        let GroupView { min, protected, deleting, launches, .. } = group;
+        Self { min: *min, protected: *protected, deleting: *deleting, launches: launches.clone() }
+    }
 }
 
 /// A change that was not accepted.
@@ -363,18 +385,20 @@ impl Deployment {
             // The lane may have been told before the engine knew of the order.
             back.accepted_at = back.accepted_at.or(self.intent.rollback_accepted_at);
         }
-        self.seen.at = Some(now);
+        let before = self.seen.at.replace(now).unwrap_or(now);
         self.seen.weight = observed_weight(o);
         if let Some(group) = o.green.seen() {
             self.seen.green = Some(group.servers);
         } else if o.green.is_absent() {
             self.seen.green = None;
         }
-        if let Some(group) = o.blue.seen() {
-            self.seen.blue = Some(group.servers);
-        } else if o.blue.is_absent() {
-            self.seen.blue = None;
+        match &o.blue {
+            Known::Seen(group) => (self.seen.blue, self.seen.blue_kept) = (Some(group.servers), Some(group.into())),
+            Known::Absent => (self.seen.blue, self.seen.blue_kept) = (None, None),
+            Known::Unknown(_) => {}
         }
+        let unseen = matches!(o.blue, Known::Unknown(_));
+        self.seen.blue_unseen_since = unseen.then(|| self.seen.blue_unseen_since.unwrap_or(before));
         self.seen.short = self.seen.short.after(super::health::verdict(&self, o, self.phase.wants()), now);
         self.seen.absences = self.seen.absences.after(&self, o, now);
         self.seen.drift = drift::after(&self, o, timing, now);

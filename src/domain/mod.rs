@@ -30,6 +30,7 @@ pub mod phase;
 pub mod plan;
 pub mod preflight;
 pub mod preview;
+pub mod readiness;
 pub mod redeploy;
 pub mod retry;
 #[cfg(test)]

@@ -215,8 +215,21 @@ pub struct GroupView {
     /// A deletion was accepted and goes on.
     pub deleting: bool,
     pub attached: Attached,
+    pub launches: Launches,
     /// Carries this deployment's ownership tags (blue: is the group that the plan names).
     pub ours: bool,
+}
+
+/// What the servers that a group launches from now on are made from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "from", content = "version", rename_all = "snake_case")]
+pub enum Launches {
+    /// What those that are there are made from.
+    Same,
+    /// Whatever this name of a launch template's version (`$Latest`) stands for by then.
+    Whatever(String),
+    /// The provider does not say.
+    Untold,
 }
 
 /// In how many of its slot's target groups a group's servers are registered. Weight needs all, removal none: what lies between

@@ -14,8 +14,8 @@ use super::{
         Target, TargetGroupRef,
     },
     observation::{
-        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, ScalingView,
-        Servers, SlotView, Stray,
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Launches, Layer, Observation, RouteView, RuleView,
+        ScalingView, Servers, SlotView, Stray,
     },
     phase::Phase,
     plan::{self, Inputs},
@@ -173,7 +173,15 @@ pub(crate) fn observation(d: &Deployment, weight: Weight) -> Observation {
     };
     let group = || {
         let servers = Servers { desired: 2, in_service: 2, healthy: 2 };
-        Known::Seen(GroupView { servers, min: 2, protected: true, deleting: false, attached: Attached::Everywhere, ours: true })
+        Known::Seen(GroupView {
+            servers,
+            min: 2,
+            protected: true,
+            deleting: false,
+            attached: Attached::Everywhere,
+            launches: Launches::Same,
+            ours: true,
+        })
     };
     let slot = || {
         let named_by = u32::try_from(d.overlays.len()).unwrap();

@@ -13,7 +13,7 @@ use super::{client::Clients, fault, names::Mark, operation::Operation};
 use crate::{
     domain::{
         ids::{GroupName, SlotRef, TargetGroupRef},
-        observation::{LaunchFailure, Servers},
+        observation::{LaunchFailure, Launches, Servers},
     },
     engine::ports::{Fault, FaultKind},
 };
@@ -40,6 +40,7 @@ pub(super) struct SeenGroup {
     pub(super) mark: Option<Mark>,
     /// `ami-…` or `lt:N`, where it can be told.
     pub(super) image: Option<String>,
+    pub(super) launches: Launches,
     /// Its launch template's id.
     pub(super) template: Option<String>,
     /// The version of its launch template, where it is pinned to one.
@@ -79,6 +80,7 @@ impl SeenGroup {
             deleting: group.status().is_some(),
             mark: Mark::read(tags),
             image: image(group),
+            launches: launches(group),
             template: specification(group).and_then(|of| of.launch_template_id()).map(str::to_owned),
             version: version(group),
             instance_types: overrides(group).iter().filter_map(|with| with.instance_type()).map(str::to_owned).collect(),
@@ -133,6 +135,26 @@ fn image(group: &AutoScalingGroup) -> Option<String> {
     match overrides(group).iter().find_map(|with| with.image_id()) {
         Some(image) => Some(image.to_owned()),
         None => version(group).map(|version| format!("lt:{version}")),
+    }
+}
+
+/// An image in every override holds, and so does a version by its number. A launch configuration never changes, nor does the
+/// template that a group was made from when no name says otherwise: AWS takes the default version of the day.
+fn launches(group: &AutoScalingGroup) -> Launches {
+    let overrides = overrides(group);
+    if !overrides.is_empty() && overrides.iter().all(|choice| choice.image_id().is_some()) {
+        return Launches::Same;
+    }
+    let version = |of: &LaunchTemplateSpecification| of.version().unwrap_or("$Default").to_owned();
+    let mut versions = specification(group)
+        .into_iter()
+        .chain(overrides.iter().filter_map(|choice| choice.launch_template_specification()))
+        .map(version);
+    match (versions.find(|version| version.parse::<u32>().is_err()), specification(group)) {
+        (Some(name), _) => Launches::Whatever(name),
+        (None, Some(_)) => Launches::Same,
+        (None, None) if group.launch_configuration_name().is_some() => Launches::Same,
+        (None, None) => Launches::Untold,
     }
 }
 

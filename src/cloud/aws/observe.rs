@@ -346,6 +346,7 @@ fn group_view(
         protected: group.protected,
         deleting: group.deleting,
         attached: Attached::to(slot, &group.target_groups),
+        launches: group.launches.clone(),
         ours: ours(group),
     })
 }

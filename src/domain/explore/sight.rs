@@ -5,8 +5,8 @@ use crate::domain::{
     deployment::Deployment,
     ids::{DeploymentId, GroupName, RuleRef, SlotRef, TargetGroupRef},
     observation::{
-        Attached, Edit, Edited, Field, Forward, GroupView, Known, Layer, Observation, RouteView, RuleView, ScalingView,
-        Servers, SlotView,
+        Attached, Edit, Edited, Field, Forward, GroupView, Known, Launches, Layer, Observation, RouteView, RuleView,
+        ScalingView, Servers, SlotView,
     },
     plan::RoutePlan,
     sample,
@@ -155,6 +155,7 @@ fn group_view(group: &Group, slot: u8) -> Known<GroupView> {
         protected: group.protected,
         deleting: group.deleting,
         attached: if group.slot == Some(slot) { Attached::Everywhere } else { Attached::Nowhere },
+        launches: Launches::Same,
         ours: true,
     })
 }

@@ -22,8 +22,8 @@ use cutover::{
         ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef},
         inspection::Inspection,
         observation::{
-            Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Layer, Observation, RouteView, RuleView,
-            ScalingView, Servers, SlotView,
+            Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Launches, Layer, Observation, RouteView,
+            RuleView, ScalingView, Servers, SlotView,
         },
         phase::Phase,
         plan::{Inputs, Plan, RoutePlan},
@@ -261,6 +261,7 @@ impl World {
                 protected: group.protected,
                 deleting: false,
                 attached: if group.attached { Attached::Everywhere } else { Attached::Nowhere },
+                launches: Launches::Same,
                 ours: owner.is_none() || group.deployment == owner,
             }),
         }
