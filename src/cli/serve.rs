@@ -139,6 +139,7 @@ async fn work(
         times: times.clone(),
         tokens: tokens.clone(),
         pulse: pulse.clone(),
+        past: Arc::default(),
         settings,
         own: config.own.clone(),
     };

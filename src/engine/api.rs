@@ -18,6 +18,7 @@ use crate::domain::{
     deployment::{Deployment, Status},
     ids::{DeploymentId, Image, RouteRef, Target},
     preflight::Check,
+    readiness::{Blue, Measured, Readiness},
     redeploy,
     survey::FieldFault,
 };
@@ -197,6 +198,27 @@ impl Mode {
     }
 }
 
+/// Whether one could go back now, and how.
+#[derive(Debug)]
+pub struct Standing {
+    pub target: Target,
+    /// The one that runs, else the last that ended.
+    pub deployment: Option<Box<Deployment>>,
+    pub readiness: Readiness,
+    /// Who would serve again, of a deployment that runs.
+    pub blue: Option<Blue>,
+    /// Whether sessions stick to a side; `None` where that is not known.
+    pub sticky: Option<bool>,
+    /// `None` before the first rollback.
+    pub measured: Option<Measured>,
+    /// What a rollback would ask of the provider now, in order.
+    pub calls: Vec<String>,
+    /// The same for a person with rights of their own and nothing else.
+    pub by_hand: Vec<String>,
+    /// When the database was last heard of it, if that is away.
+    pub as_of: Option<Timestamp>,
+}
+
 /// The answer of a rollback.
 #[derive(Debug)]
 pub struct RolledBack {
@@ -307,6 +329,8 @@ pub trait Api: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(Versioned, bool), Trouble>>;
     /// The rollback lane.
     fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> BoxFuture<'_, Result<RolledBack, Trouble>>;
+    /// Whether a rollback would go well now. Without the database by what this replica remembers.
+    fn readiness(&self, target: Target) -> BoxFuture<'_, Result<Standing, Trouble>>;
     /// `?dry_run=true` of rollback.
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>>;
 

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::{
     api::{
-        Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Steps,
-        Trouble, Wanted,
+        Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Standing,
+        Steps, Trouble, Wanted,
     },
     bundles::Bundles,
     driver::Pulse,
@@ -22,6 +22,7 @@ use super::{
         Cloud, Commanded, Environment, Filter, Inserted, LaneStore, ProviderFigures, Store, StoredEvent, TokenOwner, Versioned,
     },
     preflight,
+    readiness::Past,
     rollback_times::RollbackTimes,
     settings::EngineSettings,
     steps,
@@ -48,6 +49,7 @@ pub struct App<S, L, C> {
     pub times: Arc<RollbackTimes>,
     pub tokens: Arc<Tokens>,
     pub pulse: Arc<Pulse>,
+    pub past: Arc<Past>,
     pub settings: EngineSettings,
     pub own: OwnHosts,
 }
@@ -304,6 +306,10 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
 
     fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> BoxFuture<'_, Result<RolledBack, Trouble>> {
         Self::rollback(self, by, of, reason).boxed()
+    }
+
+    fn readiness(&self, target: Target) -> BoxFuture<'_, Result<Standing, Trouble>> {
+        Self::readiness(self, target).boxed()
     }
 
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>> {

@@ -16,6 +16,7 @@ pub mod local;
 mod offline;
 pub mod ports;
 mod preflight;
+pub mod readiness;
 mod redeploy;
 pub mod replicas;
 pub mod rollback_times;

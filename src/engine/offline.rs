@@ -43,7 +43,7 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     /// What the database says, if that comes in time. Where it is known to be away it is not waited for.
-    async fn asked<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub(super) async fn asked<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let patience = match (self.bundles.is_empty(), self.bundles.database_is_away()) {
             // There is nothing else to say.
             (true, _) => return answer.await,
@@ -55,12 +55,12 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     /// With the order that waits to be put on it.
-    fn on_record(&self, mut read: Versioned) -> Shown {
+    pub(super) fn on_record(&self, mut read: Versioned) -> Shown {
         self.journal.tell(&mut read.deployment);
         Shown { read, as_of: None }
     }
 
-    fn remembered(&self, bundle: Bundle) -> Shown {
+    pub(super) fn remembered(&self, bundle: Bundle) -> Shown {
         let mut deployment = Arc::unwrap_or_clone(bundle.deployment);
         self.journal.tell(&mut deployment);
         Shown { read: Versioned { deployment, version: bundle.version }, as_of: Some(bundle.confirmed.at()) }

@@ -22,6 +22,7 @@ use crate::domain::{
     observation::Observation,
     phase::Phase,
     plan::{Inputs, Plan},
+    readiness::Took,
     redeploy,
     survey::{FieldFault, Survey},
     weight::Weight,
@@ -256,6 +257,9 @@ pub trait Store: Send + Sync + 'static {
     fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<(DeploymentId, i64)>, StoreError>> + Send;
     /// How many deployments ended how, by service/environment.
     fn outcomes(&self) -> impl Future<Output = Result<Vec<(Target, Status, u64)>, StoreError>> + Send;
+    /// How long this installation's rollbacks took that had something to take back, newest first, at most `limit`. What was done
+    /// outside was never asked for here, and is none of them.
+    fn rollbacks(&self, limit: usize) -> impl Future<Output = Result<Vec<Took>, StoreError>> + Send;
     /// Abandoned deployments of this service/environment or on these routes: what they left is not ours to remove.
     fn let_go(
         &self,
@@ -441,6 +445,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// The lines by which a person with rights of their own sends all traffic back, were everything else down; none when nothing of
     /// `d` is at the provider yet.
     fn by_hand(&self, d: &Deployment) -> Vec<String>;
+    /// Whether sessions stick to a side of the split that a plan's rules make; `None` where that cannot be told.
+    fn is_sticky(&self, plan: &Plan) -> Option<bool>;
     /// Returns once an answer to a rollback's `action`, sent just now, is later than most of late, if it is worth sending it once
     /// more; never, while requests are scarce.
     fn overdue(&self, d: &Deployment, action: &Action) -> impl Future<Output = ()> + Send;

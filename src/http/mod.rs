@@ -75,7 +75,7 @@ fn waiting() -> OpenApiRouter<Edge> {
 
 /// Reads that memory can answer.
 fn listing() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new().routes(routes!(deployments::list))
+    OpenApiRouter::new().routes(routes!(deployments::list)).routes(routes!(rollback::readiness))
 }
 
 /// Everything else.

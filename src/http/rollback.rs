@@ -1,4 +1,4 @@
-//! Rollback: never 412, and never behind other work.
+//! Rollback: never 412, and never behind other work. And whether one could.
 
 use axum::{
     extract::State,
@@ -12,7 +12,7 @@ use super::{
     docs::Problems,
     error::{Done, Problem},
     extract::{At, Body, Id, Parameters},
-    wire::{PlannedView, ReasonBody, RollbackAnswer, RolledBackView},
+    wire::{PlannedView, ReasonBody, RollbackAnswer, RolledBackView, StandingView},
 };
 use crate::{
     domain::spec,
@@ -32,6 +32,24 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
     // Another resource than the one that was asked about.
     let location = (done.mode == Mode::Redeploy).then(|| [(header::LOCATION, view.deployment.url.clone())]);
     Ok((location, answer.with(&view)).into_response())
+}
+
+/// Whether one could go back now
+///
+/// `ready`, `degraded` or `no`, why, and what to do; who would serve again; how long it took before; the exact calls, and the lines by
+/// hand. What was not seen makes it `degraded`, never `no`. While the database is away it is told by what this replica remembers
+/// (`as_of`).
+#[utoipa::path(
+    get, path = "/v1/services/{service}/environments/{environment}/rollback", operation_id = "rollback_readiness", tag = "rollback",
+    params(
+        ("service" = String, Path, pattern = "^[a-z][a-z0-9-]{0,31}$"),
+        ("environment" = String, Path, pattern = "^[a-z][a-z0-9]{0,15}$")
+    ),
+    responses((status = 200, body = StandingView), Problems)
+)]
+pub async fn readiness(State(edge): State<Edge>, At(target): At, query: Parameters) -> Result<Response, Problem> {
+    query.end()?;
+    Ok(Done::Ok.with(&StandingView::from(edge.api.readiness(target).await?)))
 }
 
 /// Send all traffic back: no id to look up at 3 a.m.

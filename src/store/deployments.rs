@@ -12,6 +12,8 @@ use crate::{
         deployment::Status,
         event::Event,
         ids::{DeploymentId, ListenerRef, Target},
+        readiness::Took,
+        time,
     },
     engine::ports::{Filter, StoreError, StoredEvent, Versioned},
 };
@@ -99,6 +101,29 @@ pub(super) async fn outcomes(pool: &PgPool) -> Result<Vec<(Target, Status, u64)>
             Ok((rows::target(row.service, row.environment), status, u64::try_from(row.count).doing(doing)?))
         })
         .collect()
+}
+
+pub(super) async fn rollbacks(pool: &PgPool, limit: usize) -> Result<Vec<Took>, StoreError> {
+    // Both the lane and the engine may have been told that it was accepted: the first counts.
+    let rows = sqlx::query!(
+        r#"select (record -> 'going_back' ->> 'requested_at')::timestamptz as requested_at,
+             least(rollback_accepted_at, (record -> 'going_back' ->> 'accepted_at')::timestamptz) as accepted_at,
+             (record -> 'going_back' ->> 'observed_at')::timestamptz as observed_at
+         from deployments
+         where phase = 'rolled_back' and record -> 'going_back' ->> 'trigger' <> 'outside'
+             and jsonb_array_length(record -> 'overlays') > 0
+         order by ended_at desc limit $1"#,
+        page(limit),
+    )
+    .fetch_all(pool)
+    .await
+    .doing("reading how long rollbacks took")?;
+    let took = rows.into_iter().filter_map(|row| {
+        let requested_at = row.requested_at?.to_jiff();
+        let after = |at: jiff_sqlx::Timestamp| time::between(requested_at, at.to_jiff());
+        Some(Took { accepted: after(row.accepted_at?), observed: row.observed_at.map(after) })
+    });
+    Ok(took.collect())
 }
 
 pub(super) async fn reserved(pool: &PgPool, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {

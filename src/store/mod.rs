@@ -41,6 +41,7 @@ use crate::{
         declaration::Declaration,
         deployment::{Given, Status},
         ids::{DeploymentId, HolderId, ListenerRef, Target},
+        readiness::Took,
     },
     engine::ports::{
         Claim, Commanded, Environment, Filter, Inserted, NewDeployment, Settled, Settlement, Store, StoreError, StoredEvent,
@@ -285,6 +286,10 @@ impl Store for PgStore {
 
     async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {
         self.within(deployments::outcomes(&self.pool)).await
+    }
+
+    async fn rollbacks(&self, limit: usize) -> Result<Vec<Took>, StoreError> {
+        self.within(deployments::rollbacks(&self.pool, limit)).await
     }
 
     async fn let_go(&self, target: &Target, declaration: &Declaration) -> Result<Vec<DeploymentId>, StoreError> {

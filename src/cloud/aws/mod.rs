@@ -38,6 +38,7 @@ mod scaling;
 mod session;
 mod shape;
 mod slots;
+mod spelled;
 mod strays;
 mod survey;
 mod weights;
@@ -163,8 +164,12 @@ impl Cloud for AwsCloud {
         self.clients(&d.declaration.provider).overdue().await;
     }
 
+    fn is_sticky(&self, plan: &Plan) -> Option<bool> {
+        rule_changes::is_sticky(plan)
+    }
+
     fn by_hand(&self, d: &Deployment) -> Vec<String> {
-        by_hand::lines(d)
+        by_hand::lines(&self.installation, d)
     }
 
     async fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {

@@ -121,8 +121,8 @@ impl RuleChanges<'_> {
     /// An overlay is created at weight 0 and never with any other.
     async fn open_overlay(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
         let form = form(route)?;
-        let actions = split(&form, plan, route, Weight::NONE)?;
-        match self.create(route, &form, route.overlay_number, Role::Overlay, actions).await? {
+        let rule = Rule::of(&form, split(&form, plan, route, Weight::NONE)?);
+        match self.create(route, route.overlay_number, Role::Overlay, rule).await? {
             Created::Yes => Ok(()),
             Created::NumberInUse(fault) => match self.who_has(route, route.overlay_number).await {
                 Some(rule) if self.is_ours(&rule, route, Role::Overlay) => Ok(()),
@@ -139,8 +139,8 @@ impl RuleChanges<'_> {
     async fn open_preview(self, plan: &Plan, preview: &Preview, route: &RoutePlan) -> Result<(), Fault> {
         let mut form = form(route)?;
         form.conditions.push(ConditionForm::header(&preview.header, &preview.value));
-        let actions = form.to_one(target_group(plan, route, Side::Green)?);
-        match self.create(route, &form, route.shield_number, Role::Preview, actions).await? {
+        let rule = Rule::of(&form, form.to_one(target_group(plan, route, Side::Green)?));
+        match self.create(route, route.shield_number, Role::Preview, rule).await? {
             Created::Yes => Ok(()),
             Created::NumberInUse(fault) => match self.who_has(route, route.shield_number).await {
                 Some(rule) if self.is_ours(&rule, route, Role::Preview) => Ok(()),
@@ -156,12 +156,11 @@ impl RuleChanges<'_> {
     /// The reserved number first; were it taken by somebody else, the free one nearest under the overlay's. (Walking down
     /// from the overlay, the first free number is the nearest one, whether what lies between is disjoint or not.)
     async fn raise_shield(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
-        let form = form(route)?;
+        let shield = shield(plan, route)?;
         let mut number = route.shield_number;
         let mut refused = Vec::new();
         for _ in 0..SHIELD_TRIES_MAX {
-            let actions = form.to_one(target_group(plan, route, Side::Blue)?);
-            let fault = match self.create(route, &form, number, Role::Shield, actions).await? {
+            let fault = match self.create(route, number, Role::Shield, shield.clone()).await? {
                 Created::Yes => return Ok(()),
                 Created::NumberInUse(fault) => fault,
             };
@@ -183,14 +182,11 @@ impl RuleChanges<'_> {
     async fn create(
         self,
         route: &RoutePlan,
-        form: &Form,
         number: u32,
         role: Role,
-        actions: Vec<RuleAction>,
+        Rule { conditions, actions, transforms }: Rule,
     ) -> Result<Created, Fault> {
         const OPERATION: Operation = Operation::CreateRule;
-        let conditions = conditions(form);
-        let transforms = transforms(form);
         let (tags, mark) = names::rule_tags(&self.cloud.installation, self.d, &route.route, role);
         let call = |fence| {
             let call = self.clients.elb.create_rule().listener_arn(route.listener.as_str()).priority(signed(number));
@@ -324,6 +320,33 @@ fn form(route: &RoutePlan) -> Result<Form, Fault> {
     serde_json::from_value(route.form.clone()).map_err(|error| {
         fault::rejected(Operation::CreateRule.name(), format!("the plan's copy of {} cannot be read: {error}", route.route))
     })
+}
+
+/// A rule as it is to be made, its number and tags aside.
+#[derive(Clone)]
+pub(super) struct Rule {
+    pub(super) conditions: Vec<RuleCondition>,
+    pub(super) actions: Vec<RuleAction>,
+    pub(super) transforms: Option<Vec<RuleTransform>>,
+}
+
+impl Rule {
+    /// As its base, with other actions.
+    fn of(form: &Form, actions: Vec<RuleAction>) -> Self {
+        Self { conditions: conditions(form), actions, transforms: transforms(form) }
+    }
+}
+
+/// The shield of a route: as its base, all to blue.
+pub(super) fn shield(plan: &Plan, route: &RoutePlan) -> Result<Rule, Fault> {
+    let form = form(route)?;
+    Ok(Rule::of(&form, form.to_one(target_group(plan, route, Side::Blue)?)))
+}
+
+/// Whether sessions stick to one of the two sides of a split.
+pub(super) fn is_sticky(plan: &Plan) -> Option<bool> {
+    let forms = plan.routes.iter().map(form).collect::<Result<Vec<_>, _>>().ok()?;
+    Some(forms.iter().any(|form| form.split_stickiness.or(form.stickiness()).is_some_and(|stickiness| stickiness.enabled)))
 }
 
 /// What a rule above the base has to match.

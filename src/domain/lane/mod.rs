@@ -11,6 +11,8 @@ use std::time::Duration;
 
 pub use unrecorded::{Orders, Unrecorded, after_look, without_record};
 
+use jiff::Timestamp;
+
 use super::{action::Action, deployment::Deployment, drift, phase::Phase, timing::Timing};
 
 /// What may be sent side by side with the intent's commit, judged by a copy of the record that was last held against the
@@ -40,13 +42,29 @@ pub fn after_commit(committed: &Deployment) -> Vec<Action> {
         }
         Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => return Vec::new(),
     };
-    let accepted = committed.intent.rollback_accepted_at.is_some()
-        || committed.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some());
-    if accepted {
+    if is_accepted(committed) {
         return Vec::new();
     }
     let shields = shield.then(|| Action::RaiseShields { routes: (0..committed.overlays.len()).collect() });
     shields.into_iter().chain(delete_overlays(committed)).collect()
+}
+
+/// All that a rollback would send if it were asked for now, in order. `away`: without the database, and how long ago it was heard.
+#[must_use]
+pub fn would_send(d: &Deployment, away: Option<Duration>, timing: &Timing, now: Timestamp) -> Vec<Action> {
+    let legal = d.phase.may_go_back() || matches!(d.phase, Phase::RollingBack { .. });
+    if !legal || d.intent.abandon.is_some() || is_accepted(d) {
+        return Vec::new();
+    }
+    let Some(age) = away else { return after_commit(d) };
+    match without_record(d, age, timing, now) {
+        Unrecorded::Send(orders) | Unrecorded::Look(Some(orders)) => {
+            [orders.shields].into_iter().chain(orders.overlays).collect()
+        }
+        // What follows the shields hangs on a look.
+        Unrecorded::Look(None) => shields(d).into_iter().collect(),
+        Unrecorded::Nothing | Unrecorded::TooLate(_) => Vec::new(),
+    }
 }
 
 /// What the lane sends, one part for each route: each route is tried by itself, and says by itself what became of it.
@@ -60,6 +78,15 @@ pub fn by_route(action: &Action, d: &Deployment) -> Vec<(usize, Action)> {
         }
         other => vec![(0, other.clone())],
     }
+}
+
+fn is_accepted(d: &Deployment) -> bool {
+    d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
+}
+
+/// On every route of the plan, before there are overlays too.
+fn shields(d: &Deployment) -> Option<Action> {
+    d.plan.as_ref().map(|plan| Action::RaiseShields { routes: (0..plan.routes.len()).collect() })
 }
 
 fn delete_overlays(d: &Deployment) -> Option<Action> {
@@ -134,6 +161,26 @@ mod tests {
         assert_eq!(names(&after_commit(&committing)), ["raise_shields", "delete_rules"]);
         assert_eq!(after_commit(&committing)[0], Action::RaiseShields { routes: vec![0, 1] }, "on every route");
         assert_eq!(names(&after_commit(&deployment(1, Phase::Retiring))), [""; 0], "no way back from here");
+    }
+
+    #[test]
+    fn what_would_be_sent_follows_the_phase_and_the_weather() {
+        let timing = Timing::default();
+        let sent =
+            |phase, away: Option<u64>| names(&would_send(&deployment(2, phase), away.map(Duration::from_secs), &timing, at(0)));
+        let both = ["raise_shields", "delete_rules"];
+        assert_eq!(sent(BAKING, None), ["delete_rules"]);
+        assert_eq!(sent(COMMITTING, None), both);
+        assert_eq!(sent(BAKING, Some(1)), both, "without the database a shield goes first");
+        assert_eq!(sent(COMMITTING, Some(1)), ["raise_shields"]);
+        assert_eq!(sent(BAKING, Some(1000)), ["raise_shields"], "the rest hangs on a look");
+        for phase in [Phase::Pending, Phase::Retiring, Phase::Succeeded] {
+            assert_eq!(sent(phase, None), [""; 0]);
+        }
+        assert_eq!(sent(Phase::Retiring, Some(1)), [""; 0]);
+        let mut accepted = deployment(2, BAKING);
+        accepted.intent.rollback_accepted_at = Some(at(0));
+        assert_eq!(would_send(&accepted, Some(Duration::ZERO), &timing, at(0)), []);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Percent, SlotView, drift::DriftView, environment::deployment_url};
+use super::{Percent, ReadinessView, SlotView, drift::DriftView, environment::deployment_url};
 use crate::{
     domain::{
         command,
@@ -144,6 +144,9 @@ pub struct DeploymentView {
     /// Null until it goes back.
     #[schema(required = true)]
     pub rollback: Option<RollbackView>,
+    /// Whether a rollback would go well now; null once it has ended.
+    #[schema(required = true)]
+    pub readiness: Option<ReadinessView>,
     /// Why it was refused before anything was changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -322,10 +325,14 @@ impl RolledBackView {
 
 impl DeploymentView {
     pub fn of(shown: &Shown, timing: &Timing) -> Self {
-        Self { as_of: shown.as_of, ..Self::new(&shown.read.deployment, timing) }
+        Self::read(&shown.read.deployment, shown.as_of, timing)
     }
 
     pub fn new(d: &Deployment, timing: &Timing) -> Self {
+        Self::read(d, None, timing)
+    }
+
+    fn read(d: &Deployment, as_of: Option<Timestamp>, timing: &Timing) -> Self {
         let refusal = d.refusal.iter();
         Self {
             id: d.id.uuid(),
@@ -350,12 +357,13 @@ impl DeploymentView {
             green: green(d),
             routes: routes(d),
             rollback: rollback(d),
+            readiness: ReadinessView::of(d, as_of, timing),
             refusal: refusal.map(|r| RefusalView { pointer: r.pointer.clone(), detail: r.detail.clone() }).collect(),
             drift: DriftView::of(d),
             attention: d.attention.clone(),
             allowed_actions: command::allowed(d),
             poll_after_ms: poll_after_ms(d),
-            as_of: None,
+            as_of,
         }
     }
 }

@@ -6,6 +6,7 @@ mod drift;
 mod environment;
 mod orphan;
 mod plan;
+mod readiness;
 mod request;
 
 pub use declaration::{
@@ -20,6 +21,7 @@ pub use drift::{DriftField, DriftRule, DriftView};
 pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView, Stored};
 pub use orphan::{OrphanKindWord, OrphanView};
 pub use plan::{CheckView, CheckWord, PlanStep, PlanView, PlannedView};
+pub use readiness::{BlueView, ReadinessView, ReadinessWord, ReasonView, SecondsView, SpreadView, StandingView, StickyView};
 pub use request::{OnConflict, PromoteBody, PromoteWord, ReasonBody, ReleaseBody, WeightBody};
 
 use serde::{Serialize, Serializer};

@@ -23,8 +23,8 @@ use cutover::{
     },
     engine::{
         api::{
-            Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Steps,
-            Trouble, Wanted,
+            Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Standing,
+            Steps, Trouble, Wanted,
         },
         app::App,
         driver::Pulse,
@@ -145,6 +145,9 @@ impl Api for Front {
     }
     fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> Answered<'_, RolledBack> {
         pass!(self, rollback(by, of, reason))
+    }
+    fn readiness(&self, target: Target) -> Answered<'_, Standing> {
+        pass!(self, readiness(target))
     }
     fn plan_rollback(&self, of: RollbackOf) -> Answered<'_, Steps> {
         pass!(self, plan_rollback(of))
@@ -269,6 +272,7 @@ impl Door {
             times: house.worker.times.clone(),
             tokens: tokens.clone(),
             pulse: Arc::new(Pulse::default()),
+            past: Arc::default(),
             settings: house.worker.settings,
             own: OwnHosts::default(),
         };

@@ -32,6 +32,7 @@ async fn replica(database: &TestDatabase) -> (Knocker, PgStore) {
     let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
     let lane = Lane::new(Arc::new(store.lane()), cloud.clone(), bundles.clone(), journal.clone(), settings);
     let app = App {
+        past: Arc::default(),
         store: records,
         cloud,
         lane: Arc::new(lane),

@@ -471,6 +471,10 @@ impl Cloud for FakeCloud {
         }
     }
 
+    fn is_sticky(&self, _: &Plan) -> Option<bool> {
+        Some(self.world().sticky)
+    }
+
     fn by_hand(&self, d: &Deployment) -> Vec<String> {
         d.overlays.iter().map(|overlay| format!("fake delete {overlay}")).collect()
     }

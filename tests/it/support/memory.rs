@@ -13,10 +13,11 @@ use cutover::{
     domain::{
         command::{self, Command, Outcome},
         declaration::Declaration,
-        deployment::{Deployment, Given, Live, Status},
+        deployment::{Deployment, Given, Live, Status, Trigger},
         event::{self, Event},
         ids::{DeploymentId, HolderId, ListenerRef, Target},
         phase::Phase,
+        readiness::Took,
         time,
     },
     engine::ports::{
@@ -266,6 +267,21 @@ impl Store for MemoryStore {
             counts.entry((row.deployment.target.clone(), status.name())).or_insert((status, 0)).1 += 1;
         }
         Ok(counts.into_iter().map(|((target, _), (status, count))| (target, status, count)).collect())
+    }
+
+    async fn rollbacks(&self, limit: usize) -> Result<Vec<Took>, StoreError> {
+        self.sky.asked("reading how long rollbacks took").await?;
+        let tables = self.tables();
+        let mut back: Vec<_> =
+            tables.rows.values().map(|row| &row.deployment).filter(|d| d.phase == Phase::RolledBack).collect();
+        back.sort_by_key(|d| std::cmp::Reverse(d.ended_at));
+        let took = back.into_iter().filter(|d| !d.overlays.is_empty()).filter_map(|d| {
+            let back = d.going_back.as_ref().filter(|back| back.trigger != Trigger::Outside)?;
+            let accepted = [back.accepted_at, d.intent.rollback_accepted_at].into_iter().flatten().min()?;
+            let after = |at| time::between(back.requested_at, at);
+            Some(Took { accepted: after(accepted), observed: back.observed_at.map(after) })
+        });
+        Ok(took.take(limit).collect())
     }
 
     async fn let_go(&self, target: &Target, declaration: &Declaration) -> Result<Vec<DeploymentId>, StoreError> {
