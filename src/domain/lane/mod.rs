@@ -5,10 +5,12 @@
 //! overlays where the base is still on blue, and where that is not sure raise shields first. `unrecorded` says what is left of it
 //! while the intent cannot be raised.
 
+mod by_person;
 mod unrecorded;
 
 use std::time::Duration;
 
+pub use by_person::{ByPerson, by_person};
 pub use unrecorded::{Orders, Unrecorded, after_look, without_record};
 
 use jiff::Timestamp;

@@ -4,6 +4,7 @@
 //! lease, no tick and no look. What may be sent when is decided in `domain::lane`; here it is sent, tried again, and answered.
 //! Where the record does not come in time `unrecorded` takes over; what is left after the answer is `work`'s to go on with.
 
+mod direct;
 mod unrecorded;
 mod warm;
 mod work;
@@ -36,6 +37,7 @@ use crate::domain::{
     phase::Phase,
     time,
 };
+pub use direct::Sent;
 pub use warm::keep_warm;
 use work::{Under, Work, moment};
 

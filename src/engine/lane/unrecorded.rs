@@ -36,11 +36,13 @@ pub(super) struct Done {
     pub accepted: Vec<Action>,
 }
 
-impl<L: LaneStore, C: Cloud> Lane<L, C> {
+impl<L, C: Cloud> Lane<L, C> {
     pub(super) fn timing(&self) -> Timing {
         Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }
     }
+}
 
+impl<L: LaneStore, C: Cloud> Lane<L, C> {
     /// Goes back by what is remembered.
     ///
     /// # Errors

@@ -86,30 +86,6 @@ impl Drop for Taken {
 }
 
 impl<L: LaneStore, C: Cloud> Lane<L, C> {
-    /// Sends what is wanted, in order, on all routes side by side. `false` when time ran out, or one will never be accepted as it
-    /// is.
-    pub(super) async fn send(&self, work: &mut Work, until: Instant) -> bool {
-        let until = until.min(work.until);
-        while let Some(action) = work.wanted.front() {
-            let (d, routes) = (&work.d, &work.routes);
-            let open = lane::by_route(action, d).into_iter().filter(|(i, _)| !routes.get(i).is_some_and(Result::is_ok));
-            let sent = open.map(|(i, part)| async move {
-                let outcome = self.insist(d, &part, until).await;
-                (i, outcome.map_err(|fault| fault.to_string()))
-            });
-            let outcomes = join_all(sent).await;
-            work.routes.extend(outcomes);
-            if work.routes.values().any(Result::is_err) {
-                return false;
-            }
-            work.wanted.pop_front();
-            if !work.wanted.is_empty() {
-                work.routes.clear();
-            }
-        }
-        true
-    }
-
     /// Goes on after the answer. The engine does too, once it has the intent; this needs no database.
     pub(super) async fn go_on(&self, mut work: Work) {
         if let Some(at) = work.note.take() {
@@ -166,6 +142,33 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             warn!(deployment = %id, %error, "the acceptance of a rollback could not be written down");
         }
         self.journal.noted(id);
+    }
+}
+
+/// What needs no record.
+impl<L: Send + Sync, C: Cloud> Lane<L, C> {
+    /// Sends what is wanted, in order, on all routes side by side. `false` when time ran out, or one will never be accepted as it
+    /// is.
+    pub(super) async fn send(&self, work: &mut Work, until: Instant) -> bool {
+        let until = until.min(work.until);
+        while let Some(action) = work.wanted.front() {
+            let (d, routes) = (&work.d, &work.routes);
+            let open = lane::by_route(action, d).into_iter().filter(|(i, _)| !routes.get(i).is_some_and(Result::is_ok));
+            let sent = open.map(|(i, part)| async move {
+                let outcome = self.insist(d, &part, until).await;
+                (i, outcome.map_err(|fault| fault.to_string()))
+            });
+            let outcomes = join_all(sent).await;
+            work.routes.extend(outcomes);
+            if work.routes.values().any(Result::is_err) {
+                return false;
+            }
+            work.wanted.pop_front();
+            if !work.wanted.is_empty() {
+                work.routes.clear();
+            }
+        }
+        true
     }
 
     /// Tries one action until it is accepted, refused for good, or out of time.

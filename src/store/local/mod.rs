@@ -110,6 +110,17 @@ impl Local {
     }
 }
 
+/// The bundles in a file that a service wrote, or a copy of it, with whose they are.
+///
+/// # Errors
+/// When it cannot be read, or anything in it is not as it was written.
+pub fn bundles_in(path: &Path) -> io::Result<(Uuid, Vec<KeptBundle>)> {
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let read: Option<(Head, Vec<KeptBundle>)> = sealed::read(path, FILE_BYTES_MAX)?;
+    let (head, bundles) = read.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    if head.form == FORM { Ok((head.installation, bundles)) } else { Err(damaged("it is of another version of Cutover")) }
+}
+
 /// A damaged file is as good as none, and is written anew.
 fn read<L: DeserializeOwned>(path: &Path) -> Option<(Head, Vec<L>)> {
     match sealed::read(path, FILE_BYTES_MAX) {
