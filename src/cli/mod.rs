@@ -3,6 +3,7 @@
 mod base;
 mod bootstrap;
 pub mod client;
+mod direct;
 pub mod probe;
 mod serve;
 
@@ -111,7 +112,11 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Probe(asked) => run(probe::run(*asked)),
-        Command::Client(command) => run(client::run(*command)),
+        Command::Client(command) => match *command {
+            // The one command that is a client of AWS alone.
+            client::args::Command::Rollback(args) if args.direct => run(direct::run(args)),
+            command => run(client::run(command)),
+        },
     }
 }
 

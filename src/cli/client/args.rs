@@ -20,6 +20,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Show the newest deployment of a service, or one by its id
     Status(Status),
+    /// Say whether one could go back now, why not, how long it took before, and by which calls
+    Readiness(Readiness),
     /// Wait for a deployment, printing what happens
     Wait(Wait),
     /// Send all traffic back to the old version
@@ -122,6 +124,15 @@ pub struct Status {
 }
 
 #[derive(Debug, Args)]
+pub struct Readiness {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// SERVICE/ENVIRONMENT
+    #[arg(value_parser = pair)]
+    pub target: Pair,
+}
+
+#[derive(Debug, Args)]
 pub struct Wait {
     #[command(flatten)]
     pub connection: Connection,
@@ -135,10 +146,24 @@ pub struct Wait {
 #[derive(Debug, Args)]
 pub struct Rollback {
     #[command(flatten)]
-    pub back: Back,
+    pub connection: Connection,
+    /// SERVICE/ENVIRONMENT, or a deployment's id; with --direct only where the file holds several
+    #[arg(value_parser = target, required_unless_present = "direct")]
+    pub target: Option<Target>,
+    /// Why; kept in the history
+    #[arg(long)]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub waiting: Waiting,
     /// Show the exact calls and change nothing
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    /// Past the service, when it and its database are gone: with your own AWS credentials, by what it remembered
+    #[arg(long, requires = "bundle", conflicts_with_all = ["wait", "reason"])]
+    pub direct: bool,
+    /// What it remembered: STATE_DIR/lane/bundles, or a copy of it
+    #[arg(long, requires = "direct", value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::{
     api::{Again, Answer, Api, Call, Trouble},
-    args::{self, Back, Command, Connection, Deploy, Limits, Pair, Steer, Target, To},
+    args::{self, Back, Command, Connection, Deploy, Limits, Pair, Steer, Target, To, Waiting},
     connect,
     exit::{Exit, Failure},
-    follow::{self, Followed},
-    planned, render,
+    follow::{self, ByHand, Followed},
+    planned, readiness, render,
     resource::{Drift, Page, Resource},
 };
 
@@ -33,10 +33,14 @@ pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, F
         Command::Plan(args) => plan(args).await,
         Command::Doctor(args) => doctor(args).await,
         Command::Status(args) => status(args).await,
+        Command::Readiness(args) => {
+            let (raw, standing) = readiness::ask(&connect(&args.connection)?, &args.target, Again::For(PATIENCE)).await?;
+            Ok(readiness::show(&raw, &standing, args.connection.output))
+        }
         Command::Wait(args) => {
             let api = connect(&args.connection)?;
             let id = resolve(&api, &args.target).await?.view.id;
-            wait(&api, &id, &args.limits, &args.connection, followed).await
+            wait(&api, &id, &args.limits, &args.connection, followed, None).await
         }
         Command::Rollback(args) => rollback(args, followed).await,
         Command::Cancel(args) => cancel(args, followed).await,
@@ -94,7 +98,7 @@ async fn deploy(args: Deploy, followed: &Followed) -> Result<Exit, Failure> {
         render::resource(&created, output);
         return Ok(Exit::Done);
     }
-    wait(&api, &created.view.id, &args.waiting.limits, &args.connection, followed).await
+    wait(&api, &created.view.id, &args.waiting.limits, &args.connection, followed, Some(ByHand::of(args.target))).await
 }
 
 async fn plan(args: args::Plan) -> Result<Exit, Failure> {
@@ -137,12 +141,27 @@ async fn status(args: args::Status) -> Result<Exit, Failure> {
     let api = connect(&args.connection)?;
     let found = resolve(&api, &args.target).await?;
     render::resource(&found, args.connection.output);
+    let d = &found.view;
+    if args.connection.output == args::Output::Table && !d.ended() {
+        let of = Pair { service: d.service.clone(), environment: d.environment.clone() };
+        // An older service does not say: then neither do we.
+        if let Ok((_, standing)) = readiness::ask(&api, &of, Again::For(Duration::ZERO)).await {
+            render::out(&format!("{:<10}{}\n", "", standing.price()));
+        }
+    }
     Ok(Exit::Done)
 }
 
-async fn wait(api: &Api, id: &str, limits: &Limits, connection: &Connection, followed: &Followed) -> Result<Exit, Failure> {
+async fn wait(
+    api: &Api,
+    id: &str,
+    limits: &Limits,
+    connection: &Connection,
+    followed: &Followed,
+    by_hand: Option<ByHand>,
+) -> Result<Exit, Failure> {
     followed.set(id);
-    let resource = within(limits, follow::follow(api, id, limits), followed).await?;
+    let resource = within(limits, follow::follow(api, id, limits, by_hand), followed).await?;
     render::resource(&resource, connection.output);
     let exit = follow::verdict(&resource.view, limits.until());
     let d = &resource.view;
@@ -168,19 +187,20 @@ async fn within<T>(limits: &Limits, work: impl Future<Output = Result<T, Failure
 }
 
 async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Failure> {
-    let Back { steer, waiting } = &args.back;
+    let args::Rollback { connection, target, reason, waiting, .. } = &args;
     waiting.check(true)?;
-    let api = connect(&steer.connection)?;
-    let path = match &steer.target {
-        Target::Pair(pair) => format!("{}/rollback", pair.path()),
-        Target::Deployment(id) => format!("v1/deployments/{id}/rollback"),
+    let api = connect(connection)?;
+    let path = match target {
+        Some(Target::Pair(pair)) => format!("{}/rollback", pair.path()),
+        Some(Target::Deployment(id)) => format!("v1/deployments/{id}/rollback"),
+        None => return Err(Failure::new(Exit::Usage, "say what is to go back: SERVICE/ENVIRONMENT, or a deployment's id")),
     };
     let mut body = json!({});
-    put(&mut body, "reason", steer.reason.as_ref());
+    put(&mut body, "reason", reason.as_ref());
     if args.dry_run {
         let path = format!("{path}?dry_run=true");
         let answer = api.call(Call::send(Method::POST, &path, &body), Again::For(PATIENCE)).await?;
-        planned::show(&answer.body, steer.connection.output);
+        planned::show(&answer.body, connection.output);
         return Ok(Exit::Done);
     }
     let began = Instant::now();
@@ -202,7 +222,7 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
             "the service's database is away: the order waits on its disk, and goes on record when the database is back",
         );
     }
-    went_back(&api, resource, &args.back, followed).await
+    went_back(&api, resource, connection.output, waiting, followed).await
 }
 
 /// Asks until the load balancer has accepted the way back. Every answer but a refusal is a reason to ask again.
@@ -246,20 +266,25 @@ async fn cancel(args: Back, followed: &Followed) -> Result<Exit, Failure> {
     args.waiting.check(false)?;
     let api = connect(&args.steer.connection)?;
     let (resource, _) = command(&api, &args.steer, "cancel", json!({}), Again::For(PATIENCE)).await?;
-    went_back(&api, resource, &args, followed).await
+    went_back(&api, resource, args.steer.connection.output, &args.waiting, followed).await
 }
 
 /// A way back that was asked for: reaching it is success.
-async fn went_back(api: &Api, resource: Resource, args: &Back, followed: &Followed) -> Result<Exit, Failure> {
-    let output = args.steer.connection.output;
-    if !args.waiting.wait {
+async fn went_back(
+    api: &Api,
+    resource: Resource,
+    output: args::Output,
+    waiting: &Waiting,
+    followed: &Followed,
+) -> Result<Exit, Failure> {
+    if !waiting.wait {
         render::resource(&resource, output);
         return Ok(Exit::Done);
     }
-    let limits = &args.waiting.limits;
+    let limits = &waiting.limits;
     followed.set(&resource.view.id);
     let redeploy = resource.view.mode.as_deref() == Some("redeploy");
-    let ended = within(limits, follow::follow(api, &resource.view.id, limits), followed).await?;
+    let ended = within(limits, follow::follow(api, &resource.view.id, limits, None), followed).await?;
     render::resource(&ended, output);
     match follow::verdict(&ended.view, limits.until()) {
         // A redeploy that went back itself has left users where they were.

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     api::{Again, Answer, Api, Call, Trouble},
-    args::{Limits, Until},
+    args::{Limits, Pair, Until},
     exit::{Exit, Failure},
-    render,
+    readiness, render,
     resource::{Deployment, Event, Page, Resource},
 };
 
@@ -40,8 +40,39 @@ impl Followed {
     }
 }
 
+/// The lines for when everything else is down, said as soon as there are any and whenever they change: when they are needed the
+/// service may not be there to ask.
+#[derive(Debug)]
+pub(super) struct ByHand {
+    target: Pair,
+    /// The phase in which they were last asked for.
+    asked_in: String,
+    said: Vec<String>,
+}
+
+impl ByHand {
+    pub(super) fn of(target: Pair) -> Self {
+        Self { target, asked_in: String::new(), said: Vec::new() }
+    }
+
+    async fn say(&mut self, api: &Api, d: &Deployment) {
+        let open = d.routes.iter().any(|route| route.overlay.is_some());
+        if !open || self.asked_in == d.phase {
+            return;
+        }
+        // What fails is asked for again at the next change.
+        let Ok((_, standing)) = readiness::ask(api, &self.target, Again::For(Duration::ZERO)).await else { return };
+        self.asked_in.clone_from(&d.phase);
+        if !standing.by_hand.is_empty() && standing.by_hand != self.said {
+            render::say("with everything else down, go back with your own rights:");
+            standing.by_hand.iter().for_each(|line| render::say(&format!("  {line}")));
+            self.said = standing.by_hand;
+        }
+    }
+}
+
 /// Reads until `limits.until()` holds, the deployment ends, or a person has been needed for too long.
-pub(super) async fn follow(api: &Api, id: &str, limits: &Limits) -> Result<Resource, Failure> {
+pub(super) async fn follow(api: &Api, id: &str, limits: &Limits, mut by_hand: Option<ByHand>) -> Result<Resource, Failure> {
     let path = format!("v1/deployments/{id}");
     let polled = format!("{path}?wait={POLL_SECONDS}s");
     let mut last_event = 0;
@@ -52,6 +83,9 @@ pub(super) async fn follow(api: &Api, id: &str, limits: &Limits) -> Result<Resou
         last_event = print_events(api, &path, last_event).await?;
         if reached(&resource.view, limits.until()) {
             return Ok(resource);
+        }
+        if let Some(by_hand) = &mut by_hand {
+            by_hand.say(api, &resource.view).await;
         }
         needed_since = resource.view.attention.is_some().then(|| needed_since.unwrap_or_else(Instant::now));
         let left = match needed_since {

@@ -8,6 +8,7 @@ mod commands;
 pub mod exit;
 mod follow;
 mod planned;
+mod readiness;
 mod render;
 mod resource;
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     args::Output,
     exit::{Exit, Failure},
+    readiness,
     resource::{Deployment, Event, Orphan, Resource, Side},
 };
 
@@ -107,6 +108,12 @@ fn table(d: &Deployment, now: Timestamp) -> String {
     row("blue", d.blue.as_ref().map(side).unwrap_or_default());
     row("green", d.green.as_ref().map(side).unwrap_or_default());
     row("rollback", rollback(d));
+    if let Some(readiness) = &d.readiness {
+        row("go back", readiness::signed(readiness));
+        for reason in &readiness.why {
+            row("", readiness::told(reason));
+        }
+    }
     for fault in d.refusals() {
         row("refused", fault.to_string());
     }
@@ -244,6 +251,7 @@ server_group  web-prod-v042
             "green": {"server_group": "web-prod-v042", "image": "ami-0bb2", "servers": {"desired": 8, "in_service": 8, "healthy": null}},
             "rollback": {"trigger": "manual", "by": "ada", "reason": "INC-1", "requested_at": "2026-11-24T12:00:00Z",
                          "accepted_at": "2026-11-24T12:00:00.040Z", "observed_at": null, "mode": "instant"},
+            "readiness": {"state": "degraded", "why": [{"detail": "7 of 8 are healthy", "to_do": "see why"}]},
             "drift": [{"route": "arn:r", "rule": "overlay", "field": "weight", "recorded": "25%", "seen": "60%"}],
             "attention": "launches fail", "allowed_actions": ["rollback", "promote"], "a_field_of_tomorrow": 1
         });
@@ -258,6 +266,8 @@ stages    ✔ 5%   ⟳ 25%   • 100%
 blue      web-prod-v041   8/8 healthy
 green     web-prod-v042   ?/8 healthy
 rollback  manual by ada \"INC-1\"   accepted after 40 ms
+go back   ⚠ degraded
+          7 of 8 are healthy: see why
 drift     overlay weight: 25% -> 60%   arn:r
 attention ⚠ launches fail
 allowed   rollback, promote

@@ -5,7 +5,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::exit::{Exit, Failure};
+use super::{
+    exit::{Exit, Failure},
+    readiness::Readiness,
+};
 
 /// A deployment: as answered, and as read.
 #[derive(Debug, Clone)]
@@ -56,6 +59,11 @@ pub(super) struct Deployment {
     #[serde(default)]
     pub(super) rollback: Option<Rollback>,
     #[serde(default)]
+    pub(super) routes: Vec<Route>,
+    /// Not in an older service's answer.
+    #[serde(default)]
+    pub(super) readiness: Option<Readiness>,
+    #[serde(default)]
     pub(super) refusal: Option<Vec<Fault>>,
     /// While the deployment is held.
     #[serde(default)]
@@ -97,6 +105,13 @@ impl Deployment {
     pub(super) fn refusals(&self) -> &[Fault] {
         self.refusal.as_deref().unwrap_or_default()
     }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Route {
+    /// Once it is open.
+    #[serde(default)]
+    pub(super) overlay: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

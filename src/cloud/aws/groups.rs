@@ -341,6 +341,34 @@ mod tests {
     }
 
     #[test]
+    fn a_version_by_name_is_whatever_that_stands_for_by_then_unless_the_image_is_given() {
+        let specification = |version: Option<&str>| {
+            let of = LaunchTemplateSpecification::builder().launch_template_id("lt-1").set_version(version.map(str::to_owned));
+            of.build()
+        };
+        let plain = |version| AutoScalingGroup::builder().launch_template(specification(version)).build();
+        let mixed = |version, overrides: Vec<LaunchTemplateOverrides>| {
+            let template = LaunchTemplate::builder().launch_template_specification(specification(version));
+            let template = template.set_overrides(Some(overrides)).build();
+            let policy = aws_sdk_autoscaling::types::MixedInstancesPolicy::builder().launch_template(template).build();
+            AutoScalingGroup::builder().mixed_instances_policy(policy).build()
+        };
+        let with_image = || LaunchTemplateOverrides::builder().image_id("ami-0aa1").build();
+        let with_type = || LaunchTemplateOverrides::builder().instance_type("t3.micro").build();
+        let whatever = |name: &str| Launches::Whatever(name.to_owned());
+        assert_eq!(launches(&plain(Some("7"))), Launches::Same);
+        assert_eq!(launches(&plain(Some("$Latest"))), whatever("$Latest"));
+        assert_eq!(launches(&plain(None)), whatever("$Default"), "what AWS takes where none is named");
+        assert_eq!(launches(&mixed(Some("$Latest"), vec![with_image()])), Launches::Same);
+        assert_eq!(launches(&mixed(Some("$Latest"), vec![with_image(), with_type()])), whatever("$Latest"));
+        assert_eq!(launches(&mixed(Some("3"), vec![with_type()])), Launches::Same);
+        let other = LaunchTemplateOverrides::builder().launch_template_specification(specification(Some("$Latest"))).build();
+        assert_eq!(launches(&mixed(Some("3"), vec![other])), whatever("$Latest"));
+        assert_eq!(launches(&AutoScalingGroup::builder().launch_configuration_name("old").build()), Launches::Same);
+        assert_eq!(launches(&AutoScalingGroup::builder().build()), Launches::Untold);
+    }
+
+    #[test]
     fn what_drains_is_no_stranger() {
         let targets = Targets(
             [("i-1", TargetState::Healthy), ("i-2", TargetState::Draining), ("i-3", TargetState::Other)]

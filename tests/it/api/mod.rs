@@ -11,6 +11,7 @@ mod fuzzing;
 mod limits;
 mod offline;
 mod orphans;
+mod readiness;
 mod records;
 mod redeploying;
 mod rolling_back;

@@ -3,6 +3,7 @@
 mod accounts;
 mod balancers;
 mod crash;
+mod direct;
 mod drift;
 mod driver;
 mod edited;
@@ -12,6 +13,7 @@ mod lane;
 mod offline;
 mod outage;
 mod preview;
+mod readiness;
 mod redeploying;
 mod refused;
 mod region;

@@ -13,28 +13,28 @@ use crate::support::{own_postgres::OwnPostgres, process::Service, region::Scene}
 
 const HOME: &str = "/v1/services/web/environments/prod";
 /// A rule change takes up to 50 ms to reach the last node here; a request under way then may take as long again.
-const PROPAGATION: Duration = Duration::from_millis(100);
+pub(super) const PROPAGATION: Duration = Duration::from_millis(100);
 
 /// A deployment under traffic, on a Postgres that this story can do anything with.
-struct Story {
-    scene: Scene,
-    postgres: OwnPostgres,
-    service: Service,
-    load: Load,
-    url: String,
+pub(super) struct Story {
+    pub scene: Scene,
+    pub postgres: OwnPostgres,
+    pub service: Service,
+    pub load: Load,
+    pub url: String,
     /// Blue's minimum and protection before anything.
-    pin: (u32, String),
+    pub pin: (u32, String),
 }
 
 /// Where to roll back from, and how it gets there.
-struct From {
-    phase: &'static str,
+pub(super) struct From {
+    pub phase: &'static str,
     stages: Value,
     bake_time: &'static str,
     quiet_period: &'static str,
 }
 
-fn shifting() -> From {
+pub(super) fn shifting() -> From {
     let stages = json!([{"weight": 50, "bake_time": "manual"}, {"weight": 100}]);
     From { phase: "shifting", stages, bake_time: "0s", quiet_period: "2s" }
 }
@@ -44,12 +44,12 @@ fn baking() -> From {
 }
 
 /// The quiet period is long enough for what was remembered to serve all through the story's slowness.
-fn committing() -> From {
+pub(super) fn committing() -> From {
     From { phase: "committing", stages: json!([{"weight": 100}]), bake_time: "0s", quiet_period: "12s" }
 }
 
 impl Story {
-    async fn until(from: From) -> Self {
+    pub async fn until(from: From) -> Self {
         let scene = Scene::new(&Stage { routes: 2, ..Stage::default() }).await;
         let postgres = OwnPostgres::start().await;
         let url = postgres.url();

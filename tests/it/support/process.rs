@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 /// How long a story waits for the service to answer, or to end.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Any 20 to 200 visible characters will do.
-const TOKEN: &str = "a-token-for-the-stories-only";
+pub const TOKEN: &str = "a-token-for-the-stories-only";
 
 /// The protocol's waits, as much faster as the pocket region of the stories is.
 const SETTINGS: &str = r#"

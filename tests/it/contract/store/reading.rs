@@ -1,7 +1,12 @@
 //! Reading: lists in order, histories in order, and being woken by a change.
 
 use cutover::{
-    domain::{deployment::Status, phase::Phase},
+    domain::{
+        deployment::{Status, Trigger},
+        ids::RuleRef,
+        phase::Phase,
+        readiness::Took,
+    },
     engine::ports::{Filter, LaneStore, Store},
 };
 
@@ -12,6 +17,7 @@ on_both_stores! {
     a_list_shows_what_is_asked_for,
     the_running_ones_and_the_outcomes_are_apart,
     the_newest_is_the_one_that_runs_or_else_the_last_that_ended,
+    rollbacks_say_how_long_they_took_if_there_was_something_to_take_back,
     environments_are_listed_by_name_and_paged,
     events_are_read_in_order_and_go_on_from_where_a_reader_stopped,
     whoever_waits_is_woken_by_every_kind_of_change,
@@ -75,6 +81,51 @@ async fn the_newest_is_the_one_that_runs_or_else_the_last_that_ended(store: &imp
     assert_eq!(newest().await.id, made[4]);
     bring(store, made[4], Phase::RolledBack).await;
     assert_eq!((newest().await.id, newest().await.phase), (made[4], Phase::RolledBack));
+}
+
+/// Takes the running deployment of `web` back: asked for now, accepted by the engine and seen so many milliseconds later.
+async fn took(store: &impl Store, trigger: Trigger, overlays: usize, accepted: i64, observed: i64) -> DeploymentId {
+    let id = create(store, "web").await.deployment.id;
+    let mover = replica(9);
+    let claim = claim(store, &mover, id).await;
+    let asked = now();
+    let after = |ms| asked + Duration::from_millis(u64::try_from(ms).unwrap());
+    let mut next = claim.deployment.turning_back(trigger, None, asked).entering(Phase::RolledBack, now());
+    next.plan = Some(plan(&claim.deployment, 100));
+    next.overlays = (0..overlays).map(|i| RuleRef::new(format!("overlay-{i}"))).collect();
+    let back = next.going_back.as_mut().unwrap();
+    (back.accepted_at, back.observed_at) = (Some(after(accepted)), (observed > 0).then(|| after(observed)));
+    assert_eq!(settle(store, &mover, &claim, &next).await, Settled::Stored);
+    id
+}
+
+async fn rollbacks_say_how_long_they_took_if_there_was_something_to_take_back(store: &impl Store, lane: &impl LaneStore) {
+    declare(store, "web").await;
+    assert_eq!(store.rollbacks(10).await.unwrap(), []);
+    let ms = Duration::from_millis;
+    let first = Took { accepted: ms(40), observed: Some(ms(900)) };
+    let second = Took { accepted: ms(70), observed: None };
+    took(store, Trigger::Manual, 2, 40, 900).await;
+    took(store, Trigger::Gate, 2, 70, 0).await;
+    // Nobody had been sent anywhere, and somebody else's doing.
+    took(store, Trigger::Manual, 0, 5, 5).await;
+    took(store, Trigger::Outside, 2, 5, 5).await;
+    let cancelled = create(store, "web").await.deployment.id;
+    bring(store, cancelled, Phase::Cancelled).await;
+    assert_eq!(store.rollbacks(10).await.unwrap(), [second, first], "newest first");
+    assert_eq!(store.rollbacks(1).await.unwrap(), [second]);
+    // What the lane was told came before what the engine saw.
+    let id = create(store, "web").await.deployment.id;
+    lane.raise_rollback(id, &by("ada")).await.unwrap();
+    let asked = read(store, id).await.intent.rollback.unwrap().at;
+    lane.accepted(id, asked + ms(10)).await.unwrap();
+    let mover = replica(9);
+    let claim = claim(store, &mover, id).await;
+    let mut next = claim.deployment.turning_back(Trigger::Manual, None, now()).entering(Phase::RolledBack, now());
+    (next.plan, next.overlays) = (Some(plan(&claim.deployment, 100)), vec![RuleRef::new("overlay")]);
+    next.going_back.as_mut().unwrap().accepted_at = Some(asked + ms(500));
+    settle(store, &mover, &claim, &next).await;
+    assert_eq!(store.rollbacks(1).await.unwrap(), [Took { accepted: ms(10), observed: None }]);
 }
 
 async fn environments_are_listed_by_name_and_paged(store: &impl Store, _: &impl LaneStore) {
