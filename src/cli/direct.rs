@@ -154,7 +154,9 @@ async fn sent<C: Cloud>(lane: &Lane<(), C>, d: &Deployment, orders: Orders, unti
         return Err(Failure::new(Exit::NeedsPerson, said));
     }
     if !lane.is_seen_back(d, until).await {
-        let said = format!("it was accepted, but not seen on every route in time: look at the listener; {again}");
+        let said = format!(
+            "it was accepted, but not seen on every route in time. Look at the listener, for rules too that somebody added; {again}"
+        );
         return Err(Failure::new(Exit::Timeout, said));
     }
     eprintln!(

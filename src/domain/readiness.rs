@@ -78,7 +78,7 @@ pub struct Blue {
 
 impl Readiness {
     fn of(mut reasons: Vec<Reason>) -> Self {
-        reasons.sort_by(|one, other| other.state.cmp(&one.state));
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.state));
         Self { state: reasons.first().map_or(State::Ready, |worst| worst.state), reasons }
     }
 }

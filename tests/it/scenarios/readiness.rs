@@ -161,7 +161,7 @@ async fn a_blue_that_loses_a_server_under_a_running_deployment_is_degraded_until
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_calls_and_the_lines_are_others_from_the_commit_on_and_the_printed_line_takes_it_back() {
-    let story = Story::half_way("120s").await;
+    let story = Story::half_way("40s").await;
     let load = story.scene.load(100);
     let before = story.told().await;
     let deletes: Vec<_> = story.printed_lines().await;
