@@ -12,6 +12,7 @@ use super::{
     observation::Launches,
     phase::Phase,
     plan::BluePlan,
+    redeploy::Before,
     time,
     timing::Timing,
     weight::Weight,
@@ -91,16 +92,33 @@ fn degraded(detail: impl Into<String>, to_do: impl Into<String>) -> Reason {
     Reason { state: State::Degraded, detail: detail.into(), to_do: to_do.into() }
 }
 
-/// Of a service/environment: `newest` is the deployment that runs, else the last that ended. `as_of`: the database is away, and
-/// was last heard of it then.
+/// Of a service/environment: `newest` is the deployment that runs, else the last that ended; `before` is what would be deployed anew
+/// where nothing runs. `as_of`: the database is away, and was last heard of it then.
 #[must_use]
-pub fn of_service(newest: Option<&Deployment>, as_of: Option<Timestamp>, timing: &Timing, now: Timestamp) -> Readiness {
-    match newest {
-        None => Readiness::of(vec![no(
+pub fn of_service(
+    newest: Option<&Deployment>,
+    before: Option<&Before>,
+    as_of: Option<Timestamp>,
+    timing: &Timing,
+    now: Timestamp,
+) -> Readiness {
+    match (newest, before) {
+        (None, _) => Readiness::of(vec![no(
             "no deployment has run yet, so there is nothing to go back to",
             "nothing; the first deployment makes the second one reversible",
         )]),
-        Some(d) => of(d, as_of, timing, now),
+        (Some(d), Some(before)) if d.phase.is_terminal() => {
+            let version = before.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
+            Readiness::of(vec![degraded(
+                format!(
+                    "nothing runs, and the servers from before #{} are gone: a rollback deploys {}{version} anew, which takes as long as any \
+                     deployment",
+                    d.number, before.image
+                ),
+                "a dry run of the rollback makes every check and says every step",
+            )])
+        }
+        (Some(d), _) => of(d, as_of, timing, now),
     }
 }
 
@@ -134,15 +152,19 @@ pub fn of(d: &Deployment, as_of: Option<Timestamp>, timing: &Timing, now: Timest
 /// Why there is no way back any more.
 fn over(d: &Deployment) -> Option<Reason> {
     let number = d.number;
-    let ended =
-        |how: &str| no(format!("nothing runs: #{number} {how}"), "nothing now; to return to an older image, deploy that image");
+    let ended = |how: &str| {
+        no(
+            format!("nothing runs: #{number} {how}; there is nothing to go back to now"),
+            "to return to an older image, deploy that image",
+        )
+    };
     Some(match &d.phase {
         Phase::Retiring => no(
             format!("#{number} is past its commit, and the old servers are on their way out"),
-            "wait for its end, then deploy the image from before",
+            "wait for its end; a rollback then deploys the image from before",
         ),
         Phase::Succeeded => ended("has succeeded, and the servers from before are gone"),
-        Phase::RolledBack => ended("has gone back already; asking again within ten minutes answers with that rollback"),
+        Phase::RolledBack => ended("has gone back"),
         Phase::Cancelled => ended("was cancelled before it changed anything for users"),
         Phase::Failed => ended("was abandoned, and Cutover has let it go"),
         _ if d.intent.abandon.is_some() => {

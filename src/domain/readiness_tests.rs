@@ -131,12 +131,18 @@ fn before_there_is_an_overlay_going_back_changes_nothing_for_anybody() {
 #[test]
 fn without_anything_to_go_back_from_it_is_no_and_says_why() {
     let timing = Timing::default();
-    let none = of_service(None, None, &timing, at(0));
+    let none = of_service(None, None, None, &timing, at(0));
     assert_eq!((none.state, none.reasons.len()), (State::No, 1));
+    let before = Before { image: crate::domain::ids::Image::Template(6), version: Some("8.2.9".to_owned()) };
+    let anew = of_service(Some(&looked(Phase::Succeeded, |_| {})), Some(&before), None, &timing, at(101));
+    assert_eq!((anew.state, anew.reasons.len()), (State::Degraded, 1));
+    assert!(anew.reasons[0].detail.contains("deploys lt:6 (8.2.9) anew"), "{anew:?}");
+    let running = of_service(Some(&looked(BAKING, |_| {})), Some(&before), None, &timing, at(101));
+    assert_eq!(running.state, State::Ready, "what runs goes back at once");
     let words = [
         (Phase::Retiring, "past its commit"),
         (Phase::Succeeded, "has succeeded"),
-        (Phase::RolledBack, "gone back already"),
+        (Phase::RolledBack, "has gone back"),
         (Phase::Cancelled, "was cancelled"),
         (Phase::Failed, "abandoned"),
     ];

@@ -205,6 +205,8 @@ pub struct Standing {
     /// The one that runs, else the last that ended.
     pub deployment: Option<Box<Deployment>>,
     pub readiness: Readiness,
+    /// How it would go back; `None` where there is nothing to go back to.
+    pub mode: Option<Mode>,
     /// Who would serve again, of a deployment that runs.
     pub blue: Option<Blue>,
     /// Whether sessions stick to a side; `None` where that is not known.

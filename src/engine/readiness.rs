@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::{
-    api::{Shown, Standing, Trouble},
+    api::{Mode, Shown, Standing, Trouble, Wanted},
     app::App,
     ports::{Cloud, LaneStore, Store, StoreError},
     sweeper::ports::SweepStore,
@@ -15,7 +15,9 @@ use super::{
 use crate::domain::{
     ids::Target,
     lane,
-    readiness::{self, Measured},
+    phase::Phase,
+    readiness::{self, Measured, State},
+    redeploy::Before,
     time,
     timing::Timing,
 };
@@ -53,20 +55,35 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             // What was measured before still holds.
             Err(error) => tracing::debug!(%error, "what rollbacks took could not be read"),
         }
-        Ok(self.standing(target, newest))
+        let before = self.deployed_anew(&target, newest.as_ref()).await;
+        Ok(self.standing(target, newest, before))
     }
 
-    fn standing(&self, target: Target, newest: Option<Shown>) -> Standing {
+    /// What a rollback would deploy, where nothing runs. Right after one it is answered with that one.
+    async fn deployed_anew(&self, target: &Target, newest: Option<&Shown>) -> Option<Before> {
+        let ended = newest.map(|shown| &shown.read.deployment).filter(|d| d.phase.is_terminal())?;
+        let lately = |at| time::between(at, Timestamp::now()) <= self.settings.rollback_repeats_for;
+        if ended.phase == Phase::RolledBack && ended.ended_at.is_some_and(lately) {
+            return None;
+        }
+        let environment = self.environment_of(target).await.ok()?;
+        let Wanted { image, version, .. } = self.before(&environment).await.ok()?;
+        Some(Before { image, version })
+    }
+
+    fn standing(&self, target: Target, newest: Option<Shown>, before: Option<Before>) -> Standing {
         let (timing, now) = (Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }, Timestamp::now());
         let (deployment, as_of) = newest.map(|shown| (Box::new(shown.read.deployment), shown.as_of)).unzip();
         let as_of = as_of.flatten();
-        let readiness = readiness::of_service(deployment.as_deref(), as_of, &timing, now);
+        let readiness = readiness::of_service(deployment.as_deref(), before.as_ref(), as_of, &timing, now);
         let running = deployment.as_deref().filter(|d| !d.phase.is_terminal());
         let plan = running.and_then(|d| d.plan.as_ref());
         let age = as_of.map(|at| time::between(at, now));
         let orders = running.map(|d| lane::would_send(d, age, &timing, now)).unwrap_or_default();
         let calls = plan.map(|plan| orders.iter().flat_map(|action| self.cloud.calls(plan, action)).collect());
+        let instant = running.is_some() && readiness.state != State::No;
         Standing {
+            mode: if instant { Some(Mode::Instant) } else { before.map(|_| Mode::Redeploy) },
             blue: running.and_then(|d| readiness::blue(d, &timing, now)),
             sticky: plan.and_then(|plan| self.cloud.is_sticky(plan)),
             measured: self.past.last(),

@@ -32,7 +32,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     /// The deployment that would take back what is live.
-    async fn before(&self, environment: &Environment) -> Result<Wanted, Trouble> {
+    pub(super) async fn before(&self, environment: &Environment) -> Result<Wanted, Trouble> {
         let live = environment.live.as_ref().ok_or(Trouble::NothingToRollBackTo)?;
         let target = &environment.target;
         let filter = Filter {

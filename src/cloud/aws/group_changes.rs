@@ -291,6 +291,7 @@ mod tests {
             protected: false,
             deleting: false,
             mark: None,
+            launches: crate::domain::observation::Launches::Same,
             image: Some(green.image.to_string()),
             template: Some(spec.launch_template.id.clone()),
             version: Some(spec.launch_template.version),

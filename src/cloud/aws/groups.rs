@@ -348,7 +348,8 @@ mod tests {
         };
         let plain = |version| AutoScalingGroup::builder().launch_template(specification(version)).build();
         let mixed = |version, overrides: Vec<LaunchTemplateOverrides>| {
-            let template = LaunchTemplate::builder().launch_template_specification(specification(version));
+            let template =
+                aws_sdk_autoscaling::types::LaunchTemplate::builder().launch_template_specification(specification(version));
             let template = template.set_overrides(Some(overrides)).build();
             let policy = aws_sdk_autoscaling::types::MixedInstancesPolicy::builder().launch_template(template).build();
             AutoScalingGroup::builder().mixed_instances_policy(policy).build()

@@ -10,10 +10,10 @@ use super::{DeploymentLink, Percent};
 use crate::{
     domain::{
         deployment::Deployment,
-        readiness::{self, Blue, Measured, Readiness, Spread, State},
+        readiness::{self, Blue, Measured, Readiness, Spread},
         timing::Timing,
     },
-    engine::api::Standing,
+    engine::api::{Mode, Standing},
 };
 
 /// Whether a rollback would go well.
@@ -53,7 +53,7 @@ pub struct StandingView {
     pub environment: String,
     #[serde(flatten)]
     pub readiness: ReadinessView,
-    /// How it would go back; null where there is nothing to go back from.
+    /// How it would go back: at once, or by a new deployment of the image before; null where there is nothing to go back to.
     #[schema(required = true, example = "instant")]
     pub mode: Option<&'static str>,
     /// The one that runs, else the last that ended; null before the first.
@@ -156,13 +156,12 @@ impl ReadinessView {
 
 impl From<Standing> for StandingView {
     fn from(standing: Standing) -> Self {
-        let Standing { target, deployment, readiness, blue, sticky, measured, calls, by_hand, as_of } = standing;
-        let possible = readiness.state != State::No;
+        let Standing { target, deployment, readiness, mode, blue, sticky, measured, calls, by_hand, as_of } = standing;
         let share = deployment.as_deref().filter(|d| !d.phase.is_terminal()).and_then(readiness::sticky_share);
         Self {
             service: target.service.to_string(),
             environment: target.environment.to_string(),
-            mode: possible.then_some("instant"),
+            mode: mode.map(Mode::name),
             blue: deployment.as_deref().zip(blue).and_then(|(d, blue)| BlueView::of(d, blue)),
             deployment: deployment.as_deref().map(DeploymentLink::of),
             readiness: readiness.into(),

@@ -126,3 +126,13 @@ async fn without_the_database_it_is_told_by_what_is_remembered_and_shields_go_fi
     idle.house.store.sky.turns(Weather::Refuses);
     assert_eq!(idle.get(&url()).await.problem(), "database-unreachable");
 }
+
+#[tokio::test]
+async fn where_nothing_runs_it_says_which_image_would_be_deployed_anew() {
+    let door = Door::declared().await;
+    let (id, _) = door.deploy().await;
+    door.house.until(id, "the end", |d| d.phase.is_terminal()).await;
+    let anew = told(&door).await;
+    assert_eq!((&anew["state"], &anew["mode"], &anew["calls"]), (&json!("degraded"), &json!("redeploy"), &json!([])));
+    assert!(anew["why"][0]["detail"].as_str().unwrap().contains("deploys ami-0aa1 anew"), "{anew:#}");
+}
