@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Look, Outcome, OwnHosts, Preflight};
 use crate::domain::{
-    overlap::Condition,
+    overlap::{Condition, disjoint},
     survey::{FieldFault, RouteSurvey},
 };
 
@@ -90,20 +90,26 @@ impl Look<'_> {
         found.note("rights_to_change", Outcome::Unknown, None, detail);
     }
 
-    /// By name only: an alias of the load balancer under another name does not show.
+    /// By name only: what an alias leads to is for DNS to tell, which is not asked.
     pub(super) fn at_own_hosts(&self, found: &mut Preflight, own: &OwnHosts) {
         let mut check = |name, what: &str, host: &str| {
             let unseen = self.seen.load_balancers.iter().find_map(|balancer| balancer.seen.as_ref().err());
             match (self.serves(host), unseen) {
-                (Some(by), _) => {
+                (Serves::Yes(by), _) => {
                     let detail = format!("{what} is {host}, {by}: a bad release could take away the way back with it");
                     found.note(name, Outcome::Warning, None, detail);
                 }
-                (None, Some(unseen)) => found.unseen(name, None, unseen),
-                (None, None) => {
+                (Serves::Maybe { .. } | Serves::No, Some(unseen)) => found.unseen(name, None, unseen),
+                (Serves::Maybe { route, why }, None) => {
                     let detail = format!(
-                        "{what} is {host}, which is neither a load balancer of the routes nor a host of theirs, by name"
+                        "{what} is {host}: only DNS could tell whether that leads to a load balancer of the routes, and this \
+                         route {why}"
                     );
+                    found.note(name, Outcome::Unknown, Some(format!("/routes/{route}")), detail);
+                }
+                (Serves::No, None) => {
+                    let detail =
+                        format!("{what} is {host}, which is no load balancer of the routes, and no route takes its requests");
                     found.ok(name, None, detail);
                 }
             }
@@ -123,18 +129,42 @@ impl Look<'_> {
         }
     }
 
-    /// How a route would serve this host, if one does.
-    fn serves(&self, host: &str) -> Option<String> {
+    /// Whether a route would serve this host. An alias may lead to any load balancer, so "no" needs a proof for every route.
+    fn serves(&self, host: &str) -> Serves {
         let mut balancers = self.seen.load_balancers.iter().filter_map(|balancer| balancer.seen.as_ref().ok());
         if balancers.any(|balancer| balancer.host.eq_ignore_ascii_case(host)) {
-            return Some("a load balancer that a route is on".to_owned());
+            return Serves::Yes("a load balancer that a route is on".to_owned());
         }
-        let mut hosts =
-            self.survey().routes.iter().flatten().flat_map(|route| &route.conditions).filter_map(|condition| match condition {
-                Condition::Host(hosts) => hosts.iter().find(|pattern| pattern.eq_ignore_ascii_case(host)),
-                Condition::Path(_) | Condition::Method(_) | Condition::Source(_) | Condition::Opaque(_) => None,
-            });
-        hosts.next().map(|pattern| format!("and a route takes the requests for {pattern}"))
+        let asked = [Condition::Host(vec![host.to_owned()])];
+        let mut maybe = None;
+        for (i, route) in self.survey().routes.iter().enumerate() {
+            let why = match route {
+                None => "could not be seen",
+                Some(route) if disjoint(&route.conditions, &asked) => continue,
+                Some(route) => match route.conditions.iter().find_map(|condition| taking(condition, &asked)) {
+                    Some(pattern) => return Serves::Yes(format!("and a route takes the requests for {pattern}")),
+                    None if route.number.is_none() => "is a default action, which takes every host that no rule takes",
+                    None => "names no hosts that could be compared with it: it has no host condition, or a regular expression",
+                },
+            };
+            maybe.get_or_insert(Serves::Maybe { route: i, why });
+        }
+        maybe.unwrap_or(Serves::No)
+    }
+}
+
+/// Whether a route would serve a host.
+enum Serves {
+    Yes(String),
+    Maybe { route: usize, why: &'static str },
+    No,
+}
+
+/// The pattern of a condition on hosts that takes what is asked for.
+fn taking<'a>(condition: &'a Condition, asked: &[Condition]) -> Option<&'a String> {
+    match condition {
+        Condition::Host(hosts) => hosts.iter().find(|host| !disjoint(&[Condition::Host(vec![(*host).clone()])], asked)),
+        Condition::Path(_) | Condition::Method(_) | Condition::Source(_) | Condition::Opaque(_) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::{
     deployment::Deployment,
-    ids::{LoadBalancerRef, RuleRef, TargetGroupRef},
+    ids::{LoadBalancerRef, RouteRef, RuleRef, TargetGroupRef},
     inspection::{Balancer, Groups, Quotas, Rules},
     overlap::Condition,
     sample,
@@ -259,4 +259,48 @@ fn a_service_or_database_behind_its_own_route_is_warned_of() {
     let blind = |_: &mut Deployment, seen: &mut Inspection| seen.load_balancers[0].seen = Err(THROTTLED());
     let unseen = found(blind, &own("deploy.example.com", "db.example.com"));
     assert_eq!(of(&unseen), (vec![Outcome::Unknown], vec![Outcome::Unknown]));
+}
+
+#[test]
+fn a_service_that_a_route_may_serve_under_another_name_is_warned_of_or_not_known() {
+    type Change<'a> = &'a dyn Fn(&mut RouteSurvey);
+    let own = OwnHosts { api: Some("cutover.example.com".to_owned()), database: Some("db.example.net".to_owned()) };
+    let with = |change: Change<'_>| found(|_, seen| change(seen.survey.routes[0].as_mut().unwrap()), &own);
+    let of = |found: &Preflight| (results(found, "own_api")[0], results(found, "own_database")[0]);
+    let host = |pattern: &str| Condition::Host(vec![pattern.to_owned()]);
+    for pattern in ["*.example.com", "CUTOVER.*", "cutove?.example.com"] {
+        let found = with(&|route| route.conditions = vec![host(pattern)]);
+        assert_eq!(of(&found), (Outcome::Warning, Outcome::Ok), "{pattern}");
+        let warned = found.told(Outcome::Warning).next().unwrap();
+        assert!(warned.detail.contains(&format!("takes the requests for {pattern}")), "{warned:?}");
+    }
+    assert_eq!(of(&with(&|route| route.conditions = vec![host("*.shop.example.com")])), (Outcome::Ok, Outcome::Ok));
+
+    let anything: [(Change<'_>, &str); 3] = [
+        (&|route| route.conditions = vec![Condition::Path(vec!["/api/*".to_owned()])], "no host condition"),
+        (&|route| route.conditions = vec![Condition::Opaque("host-header".to_owned())], "a regular expression"),
+        (&|route| (route.number, route.conditions) = (None, Vec::new()), "a default action"),
+    ];
+    for (change, words) in anything {
+        let found = with(change);
+        assert_eq!(of(&found), (Outcome::Unknown, Outcome::Unknown), "{words}");
+        let check = found.checks.iter().find(|check| check.name == "own_api").unwrap();
+        assert!(check.detail.contains("only DNS") && check.detail.contains(words), "{check:?}");
+        assert_eq!(check.pointer.as_deref(), Some("/routes/0"));
+    }
+
+    // One route that is known not to take it says nothing of the next.
+    let second = |d: &mut Deployment, seen: &mut Inspection| {
+        d.declaration.routes.push(RouteRef::new("route-1"));
+        seen.survey = sample::survey(2, "old");
+        seen.survey.routes[0].as_mut().unwrap().conditions = vec![host("shop.example.com")];
+    };
+    let check = |found: &Preflight| found.checks.iter().find(|check| check.name == "own_api").unwrap().clone();
+    let open = check(&found(second, &own));
+    assert_eq!((open.result, open.pointer.as_deref()), (Outcome::Unknown, Some("/routes/1")));
+    let unseen = |d: &mut Deployment, seen: &mut Inspection| {
+        second(d, seen);
+        seen.survey.routes[1] = None;
+    };
+    assert!(check(&found(unseen, &own)).detail.contains("could not be seen"));
 }

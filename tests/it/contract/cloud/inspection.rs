@@ -188,4 +188,13 @@ async fn a_service_or_database_behind_its_own_route_is_warned_of() {
     assert_eq!(behind.told(Outcome::Warning).map(|check| check.name).collect::<Vec<_>>(), ["own_api", "own_database"]);
     let apart = checked(&house, &declaration, &own("cutover.example.com", "db.example.com")).await;
     assert_eq!(apart.told(Outcome::Warning).count(), 0);
+    assert_eq!(named(&apart, "own_api").result, Outcome::Ok);
+
+    // Under any name, once the route asks for none.
+    house.serve_by_default().await;
+    let open = checked(&house, &house.declaration(&house.listener), &own("cutover.example.com", "db.example.com")).await;
+    for name in ["own_api", "own_database"] {
+        assert_eq!(named(&open, name).result, Outcome::Unknown, "{open:#?}");
+        assert!(named(&open, name).detail.contains("a default action"), "{open:#?}");
+    }
 }
