@@ -1,10 +1,15 @@
 //! The doctor and dry runs: every check with its result, the steps with their calls, and nothing changed.
 
+use std::time::Duration;
+
 use axum::{body::Body, http::Request};
-use cutover::domain::{ids::TargetGroupRef, survey::Naming};
+use cutover::domain::{ids::TargetGroupRef, orphan::Terms, survey::Naming};
 use serde_json::{Value, json};
 
-use super::door::{ADA, Answer, Door, WEB, declaration_json};
+use super::{
+    door::{ADA, Answer, Door, WEB, declaration_json},
+    orphans::{TERM, left_behind, settings, sweep},
+};
 
 fn doctor() -> String {
     format!("{WEB}/doctor")
@@ -118,4 +123,23 @@ async fn what_an_abandoned_deployment_left_is_refused_before_the_next_is_created
     assert!(refused.places().contains(&"/routes/0".to_owned()), "{refused:?}");
     assert!(refused.text.contains("belongs to a deployment that was abandoned"), "{refused:?}");
     assert!(of(&door.get(&doctor()).await, "failed").contains(&"leftovers".to_owned()));
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_earlier_deployments_of_the_service_left_behind() {
+    let door = Door::with(settings(Terms { remove: true, report_after: Duration::ZERO, remove_after: TERM })).await;
+    let orphans = async || {
+        let seen = door.get(&doctor()).await;
+        let checks = seen.json()["checks"].as_array().unwrap().clone();
+        let check = checks.into_iter().find(|check| check["name"] == "orphans").unwrap();
+        (check["result"].as_str().unwrap().to_owned(), check["detail"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(orphans().await.0, "ok");
+    left_behind(&door).await;
+    assert_eq!(orphans().await.0, "ok", "no sweep has met it yet");
+    sweep(&door).await;
+    let (result, detail) = orphans().await;
+    assert_eq!(result, "warning");
+    assert!(detail.contains("web-prod-v001"), "{detail}");
+    assert!(!detail.contains("web-prod-v009"), "nobody knows whether that was of this service: {detail}");
 }

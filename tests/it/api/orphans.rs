@@ -20,20 +20,20 @@ use super::door::Door;
 use crate::support::house::at_once;
 
 const LIST: &str = "/v1/orphans";
-const TERM: Duration = Duration::from_secs(3600);
+pub(super) const TERM: Duration = Duration::from_secs(3600);
 
-fn settings(terms: Terms) -> EngineSettings {
+pub(super) fn settings(terms: Terms) -> EngineSettings {
     EngineSettings { sweeper: SweeperSettings { enabled: true, every: Duration::ZERO, terms }, ..at_once() }
 }
 
-async fn sweep(door: &Door) {
+pub(super) async fn sweep(door: &Door) {
     let (store, cloud) = (door.house.store.clone(), door.house.cloud.clone());
     let sweeper = Sweeper { store, cloud, holder: HolderId::new("replica-1"), settings: door.house.worker.settings };
     sweeper.turn().await.unwrap();
 }
 
 /// A service whose first deployment went back, and left its group, an overlay, and one that nobody knows.
-async fn left_behind(door: &Door) -> DeploymentId {
+pub(super) async fn left_behind(door: &Door) -> DeploymentId {
     let (id, url) = door.deploy_to_first_stage().await;
     assert_eq!(door.post(&format!("{url}/rollback"), json!({})).await.status, 200);
     door.house.until(id, "the end", |d| d.phase.is_terminal()).await;
