@@ -1,8 +1,10 @@
 //! What a person wants to know before a deployment: the survey, with what could not be seen of it, and the surroundings that no
 //! plan hangs on. Each part may be missing by itself; `preflight` judges what is there.
 
+use std::collections::BTreeSet;
+
 use super::{
-    ids::LoadBalancerRef,
+    ids::{LoadBalancerRef, TargetGroupRef},
     survey::{Naming, Survey},
 };
 
@@ -66,6 +68,8 @@ pub struct Balancer {
 pub struct Rules {
     /// Default actions aside.
     pub count: u32,
+    /// Where any of them forwards, default actions included.
+    pub target_groups: BTreeSet<TargetGroupRef>,
     /// By listeners that no route is on.
     pub namings: Vec<Naming>,
 }
@@ -75,6 +79,7 @@ pub struct Rules {
 pub struct Quotas {
     pub rules_per_load_balancer: Option<u32>,
     pub target_groups_per_action: Option<u32>,
+    pub target_groups_per_load_balancer: Option<u32>,
 }
 
 /// Server groups in the account.

@@ -74,10 +74,12 @@ impl AwsCloud {
     ) -> BalancerSurvey {
         let (seen, rules) = join(kind(clients, balancer, deadline), self.rules_of(clients, balancer, deadline)).await;
         let rules = rules.map(|listeners| {
-            let count = listeners.iter().flat_map(|(_, rules)| rules.iter()).filter(|rule| rule.number.is_some()).count();
+            let all = listeners.iter().flat_map(|(_, rules)| rules.iter());
+            let count = all.clone().filter(|rule| rule.number.is_some()).count();
             let others = listeners.iter().filter(|(listener, _)| !on_routes.contains(listener));
             Rules {
                 count: u32::try_from(count).unwrap_or(u32::MAX),
+                target_groups: all.flat_map(|rule| &rule.forwards).map(|(to, _)| to.clone()).collect(),
                 namings: others.flat_map(|(listener, rules)| survey::namings(declaration, listener, rules)).collect(),
             }
         });
@@ -135,6 +137,7 @@ async fn quotas(clients: &Clients, deadline: Instant) -> Result<Quotas, Fault> {
             match limit.name() {
                 Some("rules-per-application-load-balancer") => quotas.rules_per_load_balancer = max,
                 Some("target-groups-per-action-on-application-load-balancer") => quotas.target_groups_per_action = max,
+                Some("target-groups-per-application-load-balancer") => quotas.target_groups_per_load_balancer = max,
                 Some(_) | None => {}
             }
         }

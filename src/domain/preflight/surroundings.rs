@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Look, Outcome, OwnHosts, Preflight};
 use crate::domain::{
+    inspection::BalancerSurvey,
     overlap::{Condition, disjoint},
     survey::{FieldFault, RouteSurvey},
 };
@@ -36,6 +37,7 @@ impl Look<'_> {
                     limit(found, name, pointer, rules.count + kept + more, quotas.rules_per_load_balancer, &said);
                 }
             }
+            self.at_target_groups(found, balancer, quotas.target_groups_per_load_balancer);
         }
         let (wanted, name) = (TARGET_GROUPS_AN_OVERLAY, "quota_of_target_groups_in_an_action");
         limit(found, name, None, wanted, quotas.target_groups_per_action, "an overlay forwards to two");
@@ -46,6 +48,26 @@ impl Look<'_> {
                 limit(found, "quota_of_server_groups", None, groups.there + 1, Some(groups.at_most), &said);
             }
         }
+    }
+
+    /// Those that a load balancer's rules name, and green's, which the overlays add.
+    fn at_target_groups(&self, found: &mut Preflight, balancer: &BalancerSurvey, quota: Option<u32>) {
+        let name = "quota_of_target_groups_on_a_load_balancer";
+        let pointer = self.route_on(balancer);
+        let there = match &balancer.rules {
+            Err(unseen) => return found.unseen(name, pointer, unseen),
+            Ok(rules) => &rules.target_groups,
+        };
+        let Some(plan) = self.plan else {
+            let detail = "it hangs on which slot is free, which could not be seen, or is not as it should be";
+            return found.note(name, Outcome::Unknown, pointer, detail);
+        };
+        let here = |seen: &Option<RouteSurvey>| seen.as_ref().is_some_and(|seen| seen.load_balancer == balancer.load_balancer);
+        let routes = self.survey().routes.iter().zip(&plan.routes).filter(|(seen, _)| here(seen));
+        let green: BTreeSet<_> = routes.filter_map(|(_, route)| plan.green.slot.at(route.position)).collect();
+        let more = green.into_iter().filter(|green| !there.contains(*green)).count();
+        let said = format!("the rules and default actions name {}, and {more} more may come with this", there.len());
+        limit(found, name, pointer, u32::try_from(there.len() + more).unwrap_or(u32::MAX), quota, &said);
     }
 
     /// As far as the running group tells: what was launched there can be launched again.

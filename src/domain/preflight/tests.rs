@@ -15,13 +15,17 @@ fn well() -> (Deployment, Inspection) {
     let balancer = BalancerSurvey {
         load_balancer: LoadBalancerRef::new("public"),
         seen: Ok(Balancer { takes_rules: true, kind: "application".to_owned(), host: "public.elb.example.com".to_owned() }),
-        rules: Ok(Rules { count: 1, namings: Vec::new() }),
+        rules: Ok(Rules { count: 1, target_groups: [TargetGroupRef::new("slot-a")].into(), namings: Vec::new() }),
     };
     let seen = Inspection {
         survey: sample::survey(1, "old"),
         unseen: Vec::new(),
         load_balancers: vec![balancer],
-        quotas: Ok(Quotas { rules_per_load_balancer: Some(3), target_groups_per_action: Some(5) }),
+        quotas: Ok(Quotas {
+            rules_per_load_balancer: Some(3),
+            target_groups_per_action: Some(5),
+            target_groups_per_load_balancer: Some(2),
+        }),
         groups: Ok(Groups { there: 1, at_most: 2 }),
     };
     (sample::pending(3, 1, sample::strategy(&[50, 100], 60)), seen)
@@ -87,6 +91,7 @@ fn all_that_is_well_is_shown_and_what_cannot_be_known_says_so() {
         "leftovers",
         "orphans",
         "quota_of_rules",
+        "quota_of_target_groups_on_a_load_balancer",
         "quota_of_target_groups_in_an_action",
         "quota_of_server_groups",
         "subnets",
@@ -190,6 +195,26 @@ fn a_full_quota_is_refused_before_a_rule_is_made() {
     assert_eq!(results(&seeing(actions(None)), "quota_of_target_groups_in_an_action"), [Outcome::Unknown]);
     let groups = seeing(|seen| seen.groups.as_mut().unwrap().there = 2);
     refused(&groups, "quota_of_server_groups", "only 2 may be");
+}
+
+#[test]
+fn a_load_balancer_without_room_for_greens_target_group_is_refused() {
+    let name = "quota_of_target_groups_on_a_load_balancer";
+    let with = |groups: &'static [&str]| {
+        seeing(move |seen| {
+            let all = groups.iter().map(|group| TargetGroupRef::new(*group)).collect();
+            seen.load_balancers[0].rules.as_mut().unwrap().target_groups = all;
+        })
+    };
+    let full = with(&["slot-a", "shop"]);
+    refused(&full, name, "name 2, and 1 more may come with this, but only 2 may be");
+    assert_eq!(full.faults[0].pointer, "/routes/0");
+    assert_eq!(results(&with(&["slot-a", "slot-b"]), name), [Outcome::Ok], "green's is there already");
+    let unsaid = seeing(|seen| seen.quotas.as_mut().unwrap().target_groups_per_load_balancer = None);
+    assert_eq!(results(&unsaid, name), [Outcome::Unknown]);
+    assert_eq!(results(&seeing(|seen| seen.load_balancers[0].rules = Err(THROTTLED())), name), [Outcome::Unknown]);
+    let unplanned = seeing(|seen| seen.survey.green_name_taken = true);
+    assert_eq!(results(&unplanned, name), [Outcome::Unknown], "nobody knows which is green's");
 }
 
 #[test]

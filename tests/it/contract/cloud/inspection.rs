@@ -118,6 +118,7 @@ async fn a_quota_that_is_full_is_refused_before_a_rule_or_group_is_made() {
     for (quota, enough, name) in [
         ("rules-per-application-load-balancer", 3, "quota_of_rules"),
         ("target-groups-per-action-on-application-load-balancer", 2, "quota_of_target_groups_in_an_action"),
+        ("target-groups-per-application-load-balancer", 2, "quota_of_target_groups_on_a_load_balancer"),
         ("auto-scaling-groups", 1, "quota_of_server_groups"),
     ] {
         set_quota(&world, quota, enough);
@@ -153,7 +154,7 @@ async fn a_look_that_fails_leaves_the_others_and_says_why() {
     let effect = |code: &str| Effect::Error { code: code.to_owned(), message: "as the story wants it".to_owned(), status: 400 };
     let stories = [
         ("DescribeLoadBalancers", vec!["load_balancer"], true),
-        ("DescribeListeners", vec!["slot_users", "quota_of_rules"], true),
+        ("DescribeListeners", vec!["slot_users", "quota_of_rules", "quota_of_target_groups_on_a_load_balancer"], true),
         ("DescribeAccountLimits", vec!["quota_of_rules"], true),
         ("DescribeTargetHealth", vec!["slots"], false),
         ("DescribeAutoScalingGroups", vec!["blue", "size", "green_name"], false),

@@ -21,9 +21,13 @@ impl World {
             load_balancers: vec![BalancerSurvey {
                 load_balancer: LoadBalancerRef::new("balancer"),
                 seen: Ok(Balancer { takes_rules: true, kind: "application".to_owned(), host: "balancer.test".to_owned() }),
-                rules: Ok(Rules { count: count(self.rules.len()), namings: Vec::new() }),
+                rules: Ok(Rules { count: count(self.rules.len()), ..Rules::default() }),
             }],
-            quotas: Ok(Quotas { rules_per_load_balancer: Some(100), target_groups_per_action: Some(5) }),
+            quotas: Ok(Quotas {
+                rules_per_load_balancer: Some(100),
+                target_groups_per_action: Some(5),
+                target_groups_per_load_balancer: Some(100),
+            }),
             groups: Ok(Groups { there: count(self.groups.len()), at_most: 500 }),
         };
         if self.blind || self.quotas_denied {
