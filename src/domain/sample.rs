@@ -70,7 +70,9 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
 
 /// What preflight sees when all is well: every route's base on `slot-a`, where `group` has two servers.
 pub(crate) fn survey(routes: usize, group: &str) -> Survey {
-    let slot = |targets, load_balancer| Some(SlotSurvey { targets, load_balancers: vec![load_balancer], sticky: false });
+    let slot = |targets, load_balancer| {
+        Some(SlotSurvey { targets, load_balancers: vec![load_balancer], sticky: false, traits: Vec::new() })
+    };
     Survey {
         routes: (0..routes)
             .map(|i| {

@@ -3,6 +3,8 @@
 //! The adapter fills this in without judging; `plan` judges. Only faults that need the provider's own words (an action
 //! that cannot be copied, a route that is not there) come ready-made in `faults`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -110,6 +112,9 @@ pub struct SlotSurvey {
     /// Sessions stick to a server of it.
     #[serde(default)]
     pub sticky: bool,
+    /// How each of its target groups reaches servers and judges their health, by name and in the provider's words.
+    #[serde(default)]
+    pub traits: Vec<BTreeMap<String, String>>,
 }
 
 /// The group that serves now.

@@ -1,6 +1,6 @@
 //! A slot before a deployment: target groups that can take servers of an Auto Scaling group and be weighted.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use aws_sdk_elasticloadbalancingv2::types::{ProtocolEnum, TargetGroup, TargetGroupAttribute, TargetTypeEnum};
 use futures::future::join3;
@@ -24,6 +24,7 @@ pub(super) struct SeenTargetGroup {
     pub(super) load_balancer: Option<LoadBalancerRef>,
     /// Its sessions are sticky, for so many seconds where AWS said.
     pub(super) sticky_for: Option<Option<i32>>,
+    pub(super) traits: BTreeMap<String, String>,
 }
 
 /// Looks at one target group; the inner error is a sentence for the person who declared it.
@@ -51,7 +52,30 @@ pub(super) async fn look(
         targets,
         load_balancer: group.load_balancer_arns().first().map(LoadBalancerRef::new),
         sticky_for,
+        traits: traits(group),
     }))
+}
+
+/// How it reaches servers and judges their health. What AWS does not tell is left out.
+fn traits(group: &TargetGroup) -> BTreeMap<String, String> {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let protocol = |protocol: Option<&ProtocolEnum>| text(protocol.map(ProtocolEnum::as_str));
+    let number = |number: Option<i32>| number.map(|number| number.to_string());
+    let codes = group.matcher().and_then(|matcher| matcher.http_code().or(matcher.grpc_code()));
+    let all = [
+        ("protocol", protocol(group.protocol())),
+        ("protocol version", text(group.protocol_version())),
+        ("port", number(group.port())),
+        ("health check protocol", protocol(group.health_check_protocol())),
+        ("health check port", text(group.health_check_port())),
+        ("health check path", text(group.health_check_path())),
+        ("health check codes", text(codes)),
+        ("health check interval", number(group.health_check_interval_seconds())),
+        ("health check timeout", number(group.health_check_timeout_seconds())),
+        ("healthy threshold", number(group.healthy_threshold_count())),
+        ("unhealthy threshold", number(group.unhealthy_threshold_count())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn usable(group: &TargetGroup) -> Result<(), String> {
@@ -88,6 +112,8 @@ fn sticky(attributes: &[TargetGroupAttribute]) -> Result<Option<Option<i32>>, St
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_elasticloadbalancingv2::types::Matcher;
+
     use super::*;
 
     fn attributes(pairs: &[(&str, &str)]) -> Vec<TargetGroupAttribute> {
@@ -105,6 +131,32 @@ mod tests {
         assert_eq!(sticky(&attributes(&lb)), Ok(Some(Some(900))));
         let app = [("stickiness.enabled", "true"), ("stickiness.type", "app_cookie")];
         assert!(sticky(&attributes(&app)).unwrap_err().contains("application cookie"));
+    }
+
+    #[test]
+    fn what_a_target_group_asks_of_servers_is_told_by_name() {
+        let matcher = Matcher::builder().http_code("200-204").build();
+        let group = TargetGroup::builder().protocol(ProtocolEnum::Https).protocol_version("HTTP2").port(8443).matcher(matcher);
+        let group = group.health_check_protocol(ProtocolEnum::Http).health_check_port("8081").health_check_path("/ready");
+        let group = group.health_check_interval_seconds(10).health_check_timeout_seconds(4);
+        let group = group.healthy_threshold_count(2).unhealthy_threshold_count(3).build();
+        let told: Vec<_> = traits(&group).into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let expected = [
+            "health check codes 200-204",
+            "health check interval 10",
+            "health check path /ready",
+            "health check port 8081",
+            "health check protocol HTTP",
+            "health check timeout 4",
+            "healthy threshold 2",
+            "port 8443",
+            "protocol HTTPS",
+            "protocol version HTTP2",
+            "unhealthy threshold 3",
+        ];
+        assert_eq!(told, expected);
+        let grpc = TargetGroup::builder().matcher(Matcher::builder().grpc_code("12").build()).build();
+        assert_eq!(traits(&grpc).into_iter().collect::<Vec<_>>(), [("health check codes".to_owned(), "12".to_owned())]);
     }
 
     #[test]

@@ -287,6 +287,7 @@ fn note_slot(
         targets: targets(&whole).count(),
         load_balancers: whole.iter().map(|target_group| target_group.load_balancer.clone()).collect(),
         sticky: whole.iter().any(|target_group| target_group.sticky_for.is_some()),
+        traits: whole.iter().map(|target_group| target_group.traits.clone()).collect(),
     });
     seen
 }

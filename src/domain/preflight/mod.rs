@@ -131,6 +131,7 @@ pub fn examine(inputs: &Inputs<'_>, seen: &Inspection, facts: Facts<'_>) -> Pref
     look.at_routes(&mut found);
     look.at_load_balancers(&mut found);
     look.at_slots(&mut found);
+    look.at_likeness(&mut found);
     look.at_groups(&mut found);
     look.at_leftovers(&mut found, facts);
     look.at_quotas(&mut found);

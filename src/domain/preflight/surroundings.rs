@@ -1,6 +1,6 @@
 //! Checks of what no plan hangs on: quotas, what only other APIs know, rights, and whether the service would cut off itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Look, Outcome, OwnHosts, Preflight};
 use crate::domain::{
@@ -17,6 +17,33 @@ const PREVIEWS_A_ROUTE: u32 = 1;
 const TARGET_GROUPS_AN_OVERLAY: u32 = 2;
 
 impl Look<'_> {
+    /// Every group is made alike and the slots take turns: servers that are healthy in one may not be in another.
+    pub(super) fn at_likeness(&self, found: &mut Preflight) {
+        let name = "slots_alike";
+        let seen: Option<Vec<_>> = self.survey().slots.iter().map(Option::as_ref).collect();
+        // That one could not be seen is said of `slots`.
+        let Some(seen) = seen else { return };
+        let before = found.checks.len();
+        let first = seen.first().map(|slot| &slot.traits);
+        for (i, slot) in seen.iter().enumerate().skip(1) {
+            for (position, (there, here)) in first.into_iter().flatten().zip(&slot.traits).enumerate() {
+                let differing = differences(here, there);
+                if !differing.is_empty() {
+                    let detail = format!(
+                        "it differs from {}: {}; servers that are healthy in one slot may not be in the other",
+                        self.inputs.declaration.pointer_to(0, position),
+                        differing.join(", ")
+                    );
+                    let pointer = self.inputs.declaration.pointer_to(i, position);
+                    found.note(name, Outcome::Warning, Some(pointer), detail);
+                }
+            }
+        }
+        if found.checks.len() == before {
+            found.ok(name, None, "the slots have the same protocol, port and health check");
+        }
+    }
+
     pub(super) fn at_quotas(&self, found: &mut Preflight) {
         let quotas = match &self.seen.quotas {
             Ok(quotas) => *quotas,
@@ -188,6 +215,14 @@ fn taking<'a>(condition: &'a Condition, asked: &[Condition]) -> Option<&'a Strin
         Condition::Host(hosts) => hosts.iter().find(|host| !disjoint(&[Condition::Host(vec![(*host).clone()])], asked)),
         Condition::Path(_) | Condition::Method(_) | Condition::Source(_) | Condition::Opaque(_) => None,
     }
+}
+
+/// What differs, with the value of either.
+fn differences(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<_> = here.keys().chain(there.keys()).collect();
+    let value = |of: &BTreeMap<String, String>, name| of.get(name).map_or_else(|| "none".to_owned(), Clone::clone);
+    let differing = names.into_iter().filter(|name| here.get(*name) != there.get(*name));
+    differing.map(|name| format!("{name} {} and not {}", value(here, name), value(there, name))).collect()
 }
 
 /// How many routes these are, and the rules that others have reserved on their listeners and not made yet.

@@ -1,9 +1,11 @@
 //! Each check, once well and once not.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::domain::{
     deployment::Deployment,
-    ids::{LoadBalancerRef, RouteRef, RuleRef, TargetGroupRef},
+    ids::{LoadBalancerRef, RouteRef, RuleRef, SlotRef, TargetGroupRef},
     inspection::{Balancer, Groups, Quotas, Rules},
     overlap::Condition,
     sample,
@@ -84,6 +86,7 @@ fn all_that_is_well_is_shown_and_what_cannot_be_known_says_so() {
         "slot_positions",
         "slot_users",
         "stickiness",
+        "slots_alike",
         "blue",
         "size",
         "green_name",
@@ -157,6 +160,42 @@ fn a_slot_with_targets_is_not_free_and_a_sticky_one_is_warned_of() {
         seen.survey.slots[1].as_mut().unwrap().load_balancers = vec![Some(LoadBalancerRef::new("private"))];
     };
     refused(&seeing(elsewhere), "slot_positions", "belongs to private");
+}
+
+#[test]
+fn slots_that_differ_are_warned_of_with_what_differs() {
+    let text = |(name, is): &(&str, &str)| ((*name).to_owned(), (*is).to_owned());
+    let traits = |told: &[(&str, &str)]| -> BTreeMap<_, _> { told.iter().map(text).collect() };
+    let with = |second: &[(&str, &str)]| {
+        seeing(|seen| {
+            let first = traits(&[("port", "80"), ("protocol", "HTTP"), ("health check path", "/healthz")]);
+            for (slot, traits) in seen.survey.slots.iter_mut().zip([first, traits(second)]) {
+                slot.as_mut().unwrap().traits = vec![traits];
+            }
+        })
+    };
+    let alike = with(&[("health check path", "/healthz"), ("port", "80"), ("protocol", "HTTP")]);
+    assert_eq!(results(&alike, "slots_alike"), [Outcome::Ok]);
+    let differ = with(&[("port", "8080"), ("protocol", "HTTP"), ("health check codes", "200")]);
+    let warned: Vec<_> = differ.told(Outcome::Warning).collect();
+    assert_eq!((warned.len(), warned[0].name, warned[0].pointer.as_deref()), (1, "slots_alike", Some("/slots/1")));
+    let words = "health check codes 200 and not none, health check path none and not /healthz, port 8080 and not 80;";
+    assert!(warned[0].detail.starts_with(&format!("it differs from /slots/0: {words}")), "{warned:?}");
+    assert!(differ.plan.is_some() && differ.faults.is_empty());
+
+    // At the second position alone.
+    let both = found(
+        |d, seen| {
+            let slot = |names: [&str; 2]| SlotRef::of(names.map(TargetGroupRef::new).into()).unwrap();
+            d.declaration.slots = vec![slot(["a", "a-internal"]), slot(["b", "b-internal"])];
+            let one = traits(&[("port", "80")]);
+            seen.survey.slots[0].as_mut().unwrap().traits = vec![one, traits(&[("port", "80")])];
+            seen.survey.slots[1].as_mut().unwrap().traits = vec![traits(&[("port", "80")]), traits(&[("port", "81")])];
+        },
+        &OwnHosts::default(),
+    );
+    let warned: Vec<_> = both.told(Outcome::Warning).map(|check| check.pointer.as_deref()).collect();
+    assert_eq!(warned, [Some("/slots/1/1")]);
 }
 
 #[test]

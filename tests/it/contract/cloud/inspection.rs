@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerTypeEnum, ProtocolEnum};
+use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerTypeEnum, ProtocolEnum, TargetTypeEnum};
 use cutover::{
     domain::{
         action::Action as Change,
         declaration::Declaration,
         deployment::Deployment,
-        ids::RouteRef,
+        ids::{RouteRef, SlotRef},
         inspection::Inspection,
         plan::{self, Inputs},
         preflight::{Check, Facts, Outcome, OwnHosts, Preflight, examine},
@@ -129,6 +129,23 @@ async fn a_quota_that_is_full_is_refused_before_a_rule_or_group_is_made() {
         assert!(failed(&full)[0].1.contains(&format!("only {} may be", enough - 1)), "{full:?}");
         assert_eq!((full.faults.len(), full.plan), (1, None));
     }
+}
+
+#[tokio::test]
+async fn slots_that_reach_or_judge_servers_differently_are_warned_of() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "unlike").await;
+    let declaration = house.declaration(&house.base);
+    assert_eq!(named(&found(&house, &declaration).await, "slots_alike").result, Outcome::Ok);
+    let call = world.elb.create_target_group().name("unlike-c").protocol(ProtocolEnum::Http).port(8080).vpc_id(&world.vpc);
+    let other = call.target_type(TargetTypeEnum::Instance).health_check_path("/ready").send().await.unwrap();
+    let slots = [house.slots[0].as_str(), other.target_groups()[0].target_group_arn().unwrap()].map(SlotRef::new);
+    let declaration = Declaration { slots: slots.into(), ..declaration };
+    let found = found(&house, &declaration).await;
+    let check = named(&found, "slots_alike");
+    assert_eq!((check.result, check.pointer.as_deref()), (Outcome::Warning, Some("/slots/1")), "{check:?}");
+    assert!(check.detail.contains("health check path /ready and not /healthz, port 8080 and not 80;"), "{check:?}");
+    assert_eq!((failed(&found), found.plan.is_some()), (vec![], true));
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl World {
         let slots = declaration.slots.iter().map(|slot| {
             let targets =
                 self.groups.values().filter(|group| group.attached && &group.slot == slot).map(|group| group.size).sum();
-            Some(SlotSurvey { targets, load_balancers: vec![None], sticky: self.sticky })
+            Some(SlotSurvey { targets, load_balancers: vec![None], sticky: self.sticky, traits: Vec::new() })
         });
         let blue = blue.and_then(|name| {
             let group = self.groups.get(&name)?;
