@@ -24,7 +24,8 @@ pub(super) use bucket::Lane;
 use super::{calls::Calls, operation::Class};
 use crate::engine::ports::{BudgetFigures, ProviderFigures};
 
-/// Accounts and regions that are kept count of; beyond, one is forgotten, and starts with full buckets when it is met again.
+/// Accounts and regions that are kept count of; beyond, one that no client draws on is forgotten, and starts with full buckets when
+/// it is met again. One that is in use stays, however many there are: clients are kept in a limited number too.
 const SCOPES_MAX: usize = 200;
 /// Calls that wait in one line; beyond, none is sent.
 const LINE_MAX: usize = 10_000;
@@ -99,8 +100,12 @@ impl Budget {
         if let Some(tokens) = scopes.known.get(scope) {
             return Arc::clone(tokens);
         }
-        if scopes.known.len() >= SCOPES_MAX {
-            scopes.known.pop_first();
+        while scopes.known.len() >= SCOPES_MAX {
+            // Who holds one goes on drawing on it: forgotten here, the account would have a second one, full. The count is good:
+            // the first to hold one gets it from here, under the lock.
+            let unused = scopes.known.iter().find(|(_, tokens)| Arc::strong_count(tokens) == 1);
+            let Some(unused) = unused.map(|(scope, _)| scope.clone()) else { break };
+            scopes.known.remove(&unused);
         }
         let tokens = Arc::new(Tokens::full(&self.settings, scopes.replicas));
         scopes.known.insert(scope.clone(), Arc::clone(&tokens));
@@ -315,6 +320,26 @@ mod tests {
         let budget = Budget::new(BudgetSettings::default());
         assert!(Arc::ptr_eq(&budget.of(&scope(Some(one))), &budget.of(&scope(Some(other)))));
         assert!(!Arc::ptr_eq(&budget.of(&scope(None)), &budget.of(&Scope::new(None, "eu-west-2"))));
+    }
+
+    #[test]
+    fn an_account_that_is_drawn_on_keeps_its_buckets_however_many_others_come() {
+        let budget = Budget::new(BudgetSettings::default());
+        let of = |n: usize| budget.of(&Scope { account: format!("{n:012}"), region: "eu-west-1".to_owned() });
+        let (first, last) = (of(0), of(SCOPES_MAX - 1));
+        for n in 1..3 * SCOPES_MAX {
+            of(n);
+        }
+        assert_eq!(budget.lock().known.len(), SCOPES_MAX, "of those that nobody draws on some are forgotten");
+        assert!(Arc::ptr_eq(&first, &of(0)) && Arc::ptr_eq(&last, &of(SCOPES_MAX - 1)));
+        let all: Vec<_> = (0..2 * SCOPES_MAX).map(of).collect();
+        assert!(
+            all.iter().enumerate().all(|(n, tokens)| Arc::ptr_eq(tokens, &of(n))),
+            "none is forgotten while all are in use"
+        );
+        drop((all, first, last));
+        of(3 * SCOPES_MAX);
+        assert_eq!(budget.lock().known.len(), SCOPES_MAX, "and then they go");
     }
 
     #[tokio::test]
