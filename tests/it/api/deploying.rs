@@ -45,7 +45,6 @@ async fn a_new_deployment_is_taken_down_and_shown_whole() {
         "attention",
         "allowed_actions",
         "poll_after_ms",
-        "takes_back",
         "readiness",
     ];
     expected.sort_unstable();
