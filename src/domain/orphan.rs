@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    declaration::Provider,
+    declaration::Declaration,
     deployment::{Deployment, Status},
     ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef, Target, TargetGroupRef},
     survey::Role,
@@ -285,15 +285,15 @@ impl Terms {
     }
 }
 
-/// Whose `found` is, at the place where `provider` has it.
+/// Whose `found` is. `here` says whether what is declared so is at the place where it was found.
 #[must_use]
-pub fn judge(found: &Found, facts: &Facts, provider: &Provider) -> Standing {
+pub fn judge(found: &Found, facts: &Facts, here: &dyn Fn(&Declaration) -> bool) -> Standing {
     let verdict = match (&found.thing, &found.tags) {
         (Thing::ServerGroup(_), _) if facts.live || running(&facts.tagged) || running(&facts.last) => return Standing::Claimed,
         (Thing::ServerGroup(_), None) => namesake(facts),
-        (Thing::ServerGroup(name), Some(_)) => group(name, facts, provider),
+        (Thing::ServerGroup(name), Some(_)) => group(name, facts, here),
         (Thing::Rule(_), _) if running(&facts.tagged) => return Standing::Claimed,
-        (Thing::Rule(_), tags) => rule(tags.as_ref(), facts, provider),
+        (Thing::Rule(_), tags) => rule(tags.as_ref(), facts, here),
     };
     let (why, fate) = verdict;
     let of = facts.tagged.as_ref().or(facts.last.as_ref().filter(|_| found.tags.is_none()));
@@ -337,7 +337,7 @@ fn unclear(why: &str) -> (String, Fate) {
 }
 
 /// A tagged group that serves nobody by the records: the last plan that names it says whether it was to go.
-fn group(name: &GroupName, facts: &Facts, provider: &Provider) -> (String, Fate) {
+fn group(name: &GroupName, facts: &Facts, here: &dyn Fn(&Declaration) -> bool) -> (String, Fate) {
     if let Some(verdict) = no_record(facts) {
         return verdict;
     }
@@ -348,7 +348,7 @@ fn group(name: &GroupName, facts: &Facts, provider: &Provider) -> (String, Fate)
         return let_go(last);
     }
     let made = maker.plan.as_ref().is_some_and(|plan| &plan.green.group == name);
-    if !made || facts.shared || [maker, last].iter().any(|d| &d.declaration.provider != provider) {
+    if !made || facts.shared || [maker, last].iter().any(|d| !here(&d.declaration)) {
         return unclear("its tags and the records tell different things of it");
     }
     let Some(plan) = &last.plan else { return unclear("the plan that names it is not in the records") };
@@ -378,7 +378,7 @@ fn namesake(facts: &Facts) -> (String, Fate) {
     kept(why, "it carries no tags of this installation: whoever made it knows whether it is needed")
 }
 
-fn rule(tags: Option<&Tags>, facts: &Facts, provider: &Provider) -> (String, Fate) {
+fn rule(tags: Option<&Tags>, facts: &Facts, here: &dyn Fn(&Declaration) -> bool) -> (String, Fate) {
     if let Some(verdict) = no_record(facts) {
         return verdict;
     }
@@ -387,7 +387,7 @@ fn rule(tags: Option<&Tags>, facts: &Facts, provider: &Provider) -> (String, Fat
     let (Some(role), Some(route)) = (tags.role, &tags.route) else {
         return unclear("its tags tell of a role that this version does not know");
     };
-    if !planned(route) || &d.declaration.provider != provider {
+    if !planned(route) || !here(&d.declaration) {
         return unclear("its tags and the records tell different things of it");
     }
     let role = match role {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
+    declaration::Provider,
     phase::{BackAs, Phase},
     sample::{at, deployment},
     weight::Weight,
@@ -18,6 +19,10 @@ fn terms() -> Terms {
 
 fn here() -> Provider {
     Provider::Aws { region: "eu-west-1".to_owned(), role: None }
+}
+
+fn is_here(declaration: &Declaration) -> bool {
+    declaration.provider == here()
 }
 
 fn elsewhere() -> Provider {
@@ -61,7 +66,7 @@ fn elsewhere_routed() -> Found {
 }
 
 fn orphan(found: &Found, facts: &Facts) -> Orphan {
-    match judge(found, facts, &here()) {
+    match judge(found, facts, &is_here) {
         Standing::Orphan(orphan) => *orphan,
         Standing::Claimed => panic!("it is claimed"),
     }
@@ -103,12 +108,12 @@ fn what_serves_or_may_serve_is_claimed() {
         Facts { tagged: Some(maker(back.clone())), ..Facts::default() },
     ];
     for facts in &claims {
-        assert_eq!(judge(&group(), facts, &here()), Standing::Claimed, "{facts:#?}");
+        assert_eq!(judge(&group(), facts, &is_here), Standing::Claimed, "{facts:#?}");
     }
     let facts = Facts { tagged: Some(maker(back)), ..Facts::default() };
-    assert_eq!(judge(&overlay(), &facts, &here()), Standing::Claimed, "a rule of a deployment that runs");
+    assert_eq!(judge(&overlay(), &facts, &is_here), Standing::Claimed, "a rule of a deployment that runs");
     let adopted = Found { tags: None, ..group() };
-    assert_eq!(judge(&adopted, &claims[1], &here()), Standing::Claimed, "another one has adopted it");
+    assert_eq!(judge(&adopted, &claims[1], &is_here), Standing::Claimed, "another one has adopted it");
 }
 
 #[test]
@@ -318,7 +323,7 @@ proptest! {
             // A look is one of its thing.
             return Ok(());
         }
-        let Standing::Orphan(orphan) = judge(&found, &facts, &here()) else { return Ok(()) };
+        let Standing::Orphan(orphan) = judge(&found, &facts, &is_here) else { return Ok(()) };
         let seen = Sighting { first_seen: at(first * DAY), clear_since: clear.map(|days| at(days * DAY)), now: at(now * DAY) };
         if let Some(step) = due(&way_out(&orphan, &look), &seen, &terms()) {
             prop_assert!(harmless(&found, &facts, &look, &step), "{step:?} of {found:#?} by {facts:#?} and {look:?}");
@@ -334,7 +339,7 @@ fn the_property_meets_removals_of_every_kind() {
     for _ in 0..4000 {
         let mut draw = |strategy: &BoxedStrategy<(Found, Facts, Look)>| strategy.new_tree(&mut runner).unwrap().current();
         let (found, facts, look) = draw(&(found(), facts(), looks()).boxed());
-        if let Standing::Orphan(orphan) = judge(&found, &facts, &here())
+        if let Standing::Orphan(orphan) = judge(&found, &facts, &is_here)
             && let Way::Open(Some(step)) = way_out(&orphan, &look)
         {
             steps.insert(step.name());

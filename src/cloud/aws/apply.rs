@@ -16,7 +16,7 @@ use crate::{
 impl AwsCloud {
     /// Makes the change that `action` names.
     pub(super) async fn act(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {
-        let clients = self.clients(&d.declaration.provider);
+        let clients = self.clients(&d.declaration);
         // Also what goes back by itself, without the lane, is a rollback.
         let clients = if action.is_the_way_back(&d.phase) { clients.on(Lane::Rollback) } else { clients };
         let rules = rule_changes::RuleChanges { cloud: self, clients: &clients, d, deadline };

@@ -29,7 +29,10 @@ use super::{
     operation::{Class, Operation},
     session::{Assumed, Session},
 };
-use crate::{domain::declaration::Provider, engine::ports::Fault};
+use crate::{
+    domain::{declaration::Provider, ids::RouteRef},
+    engine::ports::Fault,
+};
 
 /// Regions and roles that one process keeps clients for; those of a further one replace those that were unused for longest.
 const CLIENTS_MAX: usize = 100;
@@ -101,7 +104,7 @@ pub(super) struct Regions {
     /// Who the process is itself.
     own: Session,
     session_name: String,
-    clients: Mutex<BTreeMap<Provider, Used>>,
+    clients: Mutex<BTreeMap<(Provider, Scope), Used>>,
 }
 
 /// Clients, and when they were last asked for.
@@ -135,27 +138,29 @@ impl Regions {
         &self.budget
     }
 
-    pub(super) fn of(&self, provider: &Provider) -> Clients {
+    /// Those of a provider, where `routes` are.
+    pub(super) fn of(&self, provider: &Provider, routes: &[RouteRef]) -> Clients {
+        let wanted = (provider.clone(), Scope::of(provider, routes));
         // Making clients does no IO, so the lock is held for microseconds and nothing in it can fail half-way.
         let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let last = Instant::now();
-        if let Some(known) = clients.get_mut(provider) {
+        if let Some(known) = clients.get_mut(&wanted) {
             known.last = last;
             return known.clients.clone();
         }
         if clients.len() >= CLIENTS_MAX
-            && let Some(oldest) = clients.iter().min_by_key(|(_, used)| used.last).map(|(provider, _)| provider.clone())
+            && let Some(oldest) = clients.iter().min_by_key(|(_, used)| used.last).map(|(which, _)| which.clone())
         {
             clients.remove(&oldest);
         }
-        let made = self.make(provider);
-        clients.insert(provider.clone(), Used { clients: made.clone(), last });
+        let made = self.make(&wanted.0, &wanted.1);
+        clients.insert(wanted, Used { clients: made.clone(), last });
         made
     }
 
-    fn make(&self, provider: &Provider) -> Clients {
+    fn make(&self, provider: &Provider, scope: &Scope) -> Clients {
         let Provider::Aws { region, role } = provider;
-        let tokens = self.budget.of(&Scope::new(role.as_ref().map(|role| role.arn.as_str()), region));
+        let tokens = self.budget.of(scope);
         let region = Region::new(region.clone());
         let fence = || Fence { clock: Arc::clone(&self.clock) };
         let assumed = |role| Assumed { role, config: &self.config, session_name: &self.session_name, budget: &self.budget };
@@ -256,7 +261,7 @@ mod tests {
             .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(credentials));
         let regions = Regions::new(&config.build(), &AwsSettings::default(), "cutover".to_owned(), Arc::default(), budget);
-        regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role: None })
+        regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role: None }, &[])
     }
 
     #[test]
@@ -266,7 +271,7 @@ mod tests {
         let regions = Regions::new(&config, &AwsSettings::default(), "cutover".to_owned(), Arc::default(), budget);
         let of = |role: Option<(&str, Option<&str>)>| {
             let role = role.map(|(arn, id)| AssumedRole { arn: arn.to_owned(), external_id: id.map(str::to_owned) });
-            let used = regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role });
+            let used = regions.of(&Provider::Aws { region: "eu-west-1".to_owned(), role }, &[]);
             Arc::as_ptr(&used.forward_looks) as usize
         };
         let all = [None, Some(("a", None)), Some(("b", None)), Some(("b", Some("x")))];

@@ -34,7 +34,7 @@ impl AwsCloud {
     pub(super) async fn look_at_all(&self, inputs: Inputs<'_>, deadline: Instant) -> Inspection {
         let declaration = inputs.declaration;
         let region = shape::region(declaration);
-        let clients = self.clients(&declaration.provider);
+        let clients = self.clients(declaration);
         let routes = declaration.routes.iter().filter_map(|route| arn::route(route, region).ok());
         // Of a declaration with faults of form nothing is looked at.
         let routes: Vec<_> = if shape::faults(declaration).is_empty() { routes.collect() } else { Vec::new() };

@@ -12,6 +12,7 @@ use aws_sdk_autoscaling::types::Filter;
 
 use super::{
     AwsCloud, arn,
+    budget::Scope,
     client::Clients,
     fault,
     group_changes::BareChanges,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     domain::{
-        declaration::Provider,
+        declaration::{Declaration, Provider},
         ids::{GroupName, LoadBalancerRef, RouteRef, RuleRef, SlotRef, TargetGroupRef},
         orphan::{Found, GroupLook, Look, RuleLook, Step, Tags, Thing},
     },
@@ -41,24 +42,34 @@ const PAGES_MAX: usize = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl SweptCloud for AwsCloud {
-    async fn inventory(&self, place: &Place, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        self.take_inventory(place, deadline).await
+    fn whereabouts(&self, declaration: &Declaration) -> String {
+        let Scope { account, region } = Scope::of(&declaration.provider, &declaration.routes);
+        format!("{account} {region}")
     }
 
-    async fn inspect(&self, provider: &Provider, found: &Found, slot: &SlotRef, deadline: Instant) -> Look {
-        self.look_closely(provider, found, slot, deadline).await
+    async fn inventory(&self, place: &Place, way: &Provider, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        self.take_inventory(place, way, deadline).await
     }
 
-    async fn remove(&self, provider: &Provider, thing: &Thing, step: &Step, deadline: Instant) -> Result<(), Fault> {
-        self.sweep(provider, thing, step, deadline).await
+    async fn inspect(&self, place: &Place, way: &Provider, found: &Found, slot: &SlotRef, deadline: Instant) -> Look {
+        let Provider::Aws { region, .. } = way;
+        self.look_closely(&self.at(place, way), region, found, slot, deadline).await
+    }
+
+    async fn remove(&self, place: &Place, way: &Provider, thing: &Thing, step: &Step, deadline: Instant) -> Result<(), Fault> {
+        self.sweep(&self.at(place, way), thing, step, deadline).await
     }
 }
 
 impl AwsCloud {
+    fn at(&self, place: &Place, way: &Provider) -> Clients {
+        self.regions.of(way, &place.routes).on(self.lane)
+    }
+
     /// All that carries this installation's tags, and what is there of the groups that are looked for by name.
-    async fn take_inventory(&self, place: &Place, deadline: Instant) -> Result<Vec<Found>, Fault> {
-        let Provider::Aws { region, .. } = &place.provider;
-        let clients = self.clients(&place.provider);
+    async fn take_inventory(&self, place: &Place, way: &Provider, deadline: Instant) -> Result<Vec<Found>, Fault> {
+        let Provider::Aws { region, .. } = way;
+        let clients = self.at(place, way);
         let mut found = self.tagged_groups(&clients, deadline).await?;
         let adopted: BTreeSet<_> = place.adopted.iter().collect();
         for names in adopted.into_iter().collect::<Vec<_>>().chunks(groups::NAMES_MAX) {
@@ -114,13 +125,12 @@ impl AwsCloud {
     }
 
     /// One change on an orphan's way out.
-    async fn sweep(&self, provider: &Provider, thing: &Thing, step: &Step, deadline: Instant) -> Result<(), Fault> {
-        let clients = self.clients(provider);
-        let groups = BareChanges { clients: &clients, deadline };
+    async fn sweep(&self, clients: &Clients, thing: &Thing, step: &Step, deadline: Instant) -> Result<(), Fault> {
+        let groups = BareChanges { clients, deadline };
         match (thing, step) {
             (Thing::ServerGroup(group), Step::Detach { from }) => groups.detach(group, from).await,
             (Thing::ServerGroup(group), Step::DeleteGroup) => groups.delete(group).await,
-            (Thing::Rule(rule), Step::DeleteRule) => rule_changes::delete(&clients, std::slice::from_ref(rule), deadline).await,
+            (Thing::Rule(rule), Step::DeleteRule) => rule_changes::delete(clients, std::slice::from_ref(rule), deadline).await,
             (Thing::ServerGroup(_), Step::DeleteRule) | (Thing::Rule(_), Step::Detach { .. } | Step::DeleteGroup) => {
                 Err(fault::rejected(step.name(), format!("this is no step for {thing}")))
             }
@@ -139,12 +149,10 @@ impl AwsCloud {
     }
 
     /// A fresh look at one thing.
-    async fn look_closely(&self, provider: &Provider, found: &Found, slot: &SlotRef, deadline: Instant) -> Look {
-        let Provider::Aws { region, .. } = provider;
-        let clients = self.clients(provider);
+    async fn look_closely(&self, clients: &Clients, region: &str, found: &Found, slot: &SlotRef, deadline: Instant) -> Look {
         let look = match &found.thing {
-            Thing::ServerGroup(name) => self.look_at_group(&clients, name, found, slot, deadline).await,
-            Thing::Rule(rule) => self.look_at_rule(&clients, region, rule, found, slot, deadline).await,
+            Thing::ServerGroup(name) => self.look_at_group(clients, name, found, slot, deadline).await,
+            Thing::Rule(rule) => self.look_at_rule(clients, region, rule, found, slot, deadline).await,
         };
         look.unwrap_or_else(|fault| Look::Unknown(fault.to_string()))
     }

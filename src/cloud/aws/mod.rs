@@ -65,7 +65,7 @@ pub use self::{
 use crate::{
     domain::{
         action::Action,
-        declaration::{Declaration, Provider, ROUTES_MAX},
+        declaration::{Declaration, ROUTES_MAX},
         deployment::Deployment,
         ids::DeploymentId,
         inspection::Inspection,
@@ -110,8 +110,8 @@ impl AwsCloud {
         Self { lane: Lane::Rollback, ..self }
     }
 
-    fn clients(&self, provider: &Provider) -> Clients {
-        self.regions.of(provider).on(self.lane)
+    fn clients(&self, declaration: &Declaration) -> Clients {
+        self.regions.of(&declaration.provider, &declaration.routes).on(self.lane)
     }
 }
 
@@ -149,7 +149,7 @@ impl Cloud for AwsCloud {
     /// and a half. Not urgent: whoever needs
     /// the connections needs the tokens too.
     async fn warm(&self, d: &Deployment) {
-        let clients = self.clients(&d.declaration.provider).on(Lane::Forward);
+        let clients = self.clients(&d.declaration).on(Lane::Forward);
         let deadline = Instant::now() + WARM_TIMEOUT;
         let calls = d.declaration.routes.iter().take(ROUTES_MAX).map(|_| {
             let call = clients.elb.describe_account_limits().page_size(1);
@@ -161,7 +161,7 @@ impl Cloud for AwsCloud {
     }
 
     async fn overdue(&self, d: &Deployment, _action: &Action) {
-        self.clients(&d.declaration.provider).overdue().await;
+        self.clients(&d.declaration).overdue().await;
     }
 
     fn is_sticky(&self, plan: &Plan) -> Option<bool> {

@@ -63,7 +63,7 @@ pub(super) async fn observe(cloud: &AwsCloud, d: &Deployment, recency: Recency, 
             seen.survey = Some(survey.map_or_else(unknown, Known::Seen));
         }
         (phase, Some(plan)) if !phase.is_terminal() => {
-            let clients = cloud.clients(&d.declaration.provider);
+            let clients = cloud.clients(&d.declaration);
             // Until green's traffic was seen to end, each step back hangs on a look.
             let going_back = d.going_back.as_ref().map_or_else(|| d.intent.is_back(), |back| back.observed_at.is_none());
             let clients = if going_back { clients.on(Lane::Rollback) } else { clients };

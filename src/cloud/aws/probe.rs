@@ -29,7 +29,7 @@ use super::{
 use crate::{
     domain::{
         declaration::Provider,
-        ids::{GroupName, ListenerRef, LoadBalancerRef, RuleRef, TargetGroupRef},
+        ids::{GroupName, ListenerRef, LoadBalancerRef, RouteRef, RuleRef, TargetGroupRef},
     },
     engine::ports::{Fault, FaultKind},
 };
@@ -117,7 +117,7 @@ impl Probe {
         };
         let budget = Arc::new(Budget::new(settings.budget));
         let regions = Regions::new(&client::load(&settings).await, &settings, session::name(id), Arc::default(), budget);
-        let clients = regions.of(&Provider::Aws { region: region.clone(), role: None });
+        let clients = regions.of(&Provider::Aws { region: region.clone(), role: None }, &[RouteRef::new(listener)]);
         let (listener, load_balancer) = (named.listener, named.load_balancer);
         Ok(Self { clients, region, listener, load_balancer, id: id.to_owned(), made: Mutex::default() })
     }

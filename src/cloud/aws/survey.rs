@@ -48,7 +48,7 @@ impl AwsCloud {
             return sight;
         }
         let region = shape::region(declaration);
-        let clients = self.clients(&declaration.provider);
+        let clients = self.clients(declaration);
         let routes: Vec<_> = declaration.routes.iter().filter_map(|route| arn::route(route, region).ok()).collect();
         let blue = inputs.live.map(|live| &live.group).or(declaration.blue.as_ref());
         let green = inputs.target.group(inputs.number);

@@ -17,13 +17,13 @@ use tracing::{debug, info, warn};
 
 use self::ports::{Noted, Place, Sighted, Sweep, SweepStore, SweptCloud};
 use super::{
-    ports::{Environment, Fault, Store, StoreError},
+    ports::{Environment, Fault, FaultKind, Store, StoreError},
     settings::EngineSettings,
 };
 use crate::domain::{
-    declaration::Provider,
+    declaration::{Declaration, Provider},
     ids::HolderId,
-    orphan::{self, Fate, Found, Look, Orphan, Standing, Step},
+    orphan::{self, Facts, Fate, Found, Look, Orphan, Standing, Step},
 };
 
 /// A turn ends by then, finished or not: what was not reached comes first another time.
@@ -119,7 +119,9 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
             let page = self.store.environments(after.as_ref(), PAGE).await?;
             after = page.last().map(|last| last.target.clone());
             let whole = page.len() < PAGE;
-            page.into_iter().for_each(|environment| add(&mut places, environment));
+            for Environment { declaration, .. } in page {
+                add(&mut places, self.cloud.whereabouts(&declaration), declaration);
+            }
             if whole {
                 return self.with_adopted(places).await;
             }
@@ -131,20 +133,36 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
 
     async fn with_adopted(&self, mut places: Vec<Place>) -> Result<Vec<Place>, StoreError> {
         for (provider, group) in self.store.adopted().await? {
-            if let Some(place) = places.iter_mut().find(|place| place.provider == provider) {
+            if let Some(place) = places.iter_mut().find(|place| place.ways.contains(&provider)) {
                 place.adopted.push(group);
             }
         }
         Ok(places)
     }
 
+    /// Looks through it once, whichever ways lead there: by another one only where the first may not.
+    async fn inventory(&self, sweep: Sweep, place: &Place) -> Result<Vec<Found>, Fault> {
+        let mut found = self.cloud.inventory(place, &place.provider, sweep.ends).await;
+        for way in place.ways.iter().filter(|way| **way != place.provider) {
+            if !matches!(&found, Err(fault) if fault.kind == FaultKind::Denied) {
+                break;
+            }
+            found = self.cloud.inventory(place, way, sweep.ends).await;
+        }
+        found
+    }
+
+    fn judge(&self, place: &Place, found: &Found, facts: &Facts) -> Standing {
+        orphan::judge(found, facts, &|declaration| self.cloud.whereabouts(declaration) == place.name)
+    }
+
     async fn sweep_place(&self, sweep: Sweep, place: &Place, steps_left: &mut usize) -> Result<(), Cut> {
-        let found = self.cloud.inventory(place, sweep.ends).await?;
+        let found = self.inventory(sweep, place).await?;
         let mut claimed = BTreeSet::new();
         for some in found.chunks(FACTS_AT_ONCE) {
             let facts = self.store.facts(some).await?;
             for (found, facts) in some.iter().zip(&facts) {
-                if matches!(orphan::judge(found, facts, &place.provider), Standing::Claimed) {
+                if matches!(self.judge(place, found, facts), Standing::Claimed) {
                     claimed.insert(found.thing.clone());
                 }
             }
@@ -164,10 +182,10 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
 
     /// A look, the records, and what follows from both. `false`: it is claimed.
     async fn see_to(&self, sweep: Sweep, place: &Place, found: &Found, steps_left: &mut usize) -> Result<bool, Cut> {
-        let Some(before) = self.judged(place, found).await? else { return Ok(false) };
-        let look = self.look(sweep, place, found, &before).await;
+        let Some((before, way_there)) = self.judged(place, found).await? else { return Ok(false) };
+        let look = self.look(sweep, place, &way_there, found, &before).await;
         // Read again after the look: who took it up meanwhile is met here, and who does so later finds it as it was seen.
-        let Some(orphan) = self.judged(place, found).await? else { return Ok(false) };
+        let Some((orphan, way_there)) = self.judged(place, found).await? else { return Ok(false) };
         let look = if orphan == before { look } else { Look::Unknown("its records changed meanwhile".to_owned()) };
         let way = orphan::way_out(&orphan, &look);
         let gap_max = self.settings.sweeper.every.saturating_add(TURN_MAX).saturating_mul(MISSED_MAX);
@@ -178,38 +196,48 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
         let Some(step) = orphan::due(&way, &noted.sighting, &self.settings.sweeper.terms) else { return Ok(true) };
         if *steps_left > 0 {
             *steps_left -= 1;
-            self.take(sweep, place, found, noted, &step).await?;
+            self.take(sweep, place, &way_there, found, noted, &step).await?;
         }
         Ok(true)
     }
 
-    /// Whose it is now; `None` when it is claimed.
-    async fn judged(&self, place: &Place, found: &Found) -> Result<Option<Box<Orphan>>, StoreError> {
+    /// Whose it is now, and the way to it: its own service's, who has the rights. `None` when it is claimed.
+    async fn judged(&self, place: &Place, found: &Found) -> Result<Option<(Box<Orphan>, Provider)>, StoreError> {
         let facts = self.store.facts(std::slice::from_ref(found)).await?;
-        Ok(match facts.first().map(|facts| orphan::judge(found, facts, &place.provider)) {
-            Some(Standing::Orphan(orphan)) => Some(orphan),
-            Some(Standing::Claimed) | None => None,
+        let Some(facts) = facts.first() else { return Ok(None) };
+        let declared = facts.tagged.as_ref().map(|d| &d.declaration.provider).filter(|way| place.ways.contains(way));
+        Ok(match self.judge(place, found, facts) {
+            Standing::Orphan(orphan) => Some((orphan, declared.unwrap_or(&place.provider).clone())),
+            Standing::Claimed => None,
         })
     }
 
-    async fn look(&self, sweep: Sweep, place: &Place, found: &Found, orphan: &Orphan) -> Look {
+    async fn look(&self, sweep: Sweep, place: &Place, way: &Provider, found: &Found, orphan: &Orphan) -> Look {
         match &orphan.fate {
             Fate::ToGo(slot) => {
                 let deadline = sweep.ends.min(Instant::now() + LOOK_MAX);
-                self.cloud.inspect(&place.provider, found, slot, deadline).await
+                self.cloud.inspect(place, way, found, slot, deadline).await
             }
             Fate::Kept(because) => Look::Unknown((*because).to_owned()),
         }
     }
 
-    async fn take(&self, sweep: Sweep, place: &Place, found: &Found, noted: Noted, step: &Step) -> Result<(), Cut> {
+    async fn take(
+        &self,
+        sweep: Sweep,
+        place: &Place,
+        way: &Provider,
+        found: &Found,
+        noted: Noted,
+        step: &Step,
+    ) -> Result<(), Cut> {
         // Noted before anything is changed: a removal whose answer, or whose replica, is lost is still told of when it is seen.
         if !self.store.begin_removal(sweep, noted.id).await? {
             return Err(Cut::Over);
         }
         let thing = &found.thing;
         let deadline = sweep.ends.min(Instant::now() + self.settings.act_timeout);
-        match self.cloud.remove(&place.provider, thing, step, deadline).await {
+        match self.cloud.remove(place, way, thing, step, deadline).await {
             Ok(()) => info!(%thing, step = step.name(), "an orphan is being removed"),
             Err(fault) => warn!(%thing, step = step.name(), %fault, "an orphan could not be removed; trying again next time"),
         }
@@ -217,13 +245,17 @@ impl<S: Store + SweepStore, C: SweptCloud> Sweeper<S, C> {
     }
 }
 
-fn add(places: &mut Vec<Place>, environment: Environment) {
-    let declaration = environment.declaration;
-    match places.iter_mut().find(|place| place.provider == declaration.provider) {
-        Some(place) => place.routes.extend(declaration.routes),
-        None => {
-            let (provider, routes) = (declaration.provider, declaration.routes);
-            places.push(Place { provider, routes, adopted: Vec::new() });
+/// Two roles may lead to one account: that is one place, which is looked through once.
+fn add(places: &mut Vec<Place>, name: String, declaration: Declaration) {
+    let Declaration { provider, routes, .. } = declaration;
+    match places.iter_mut().find(|place| place.name == name) {
+        Some(place) => {
+            place.routes.extend(routes);
+            if !place.ways.contains(&provider) {
+                place.ways.push(provider.clone());
+                place.provider = provider.min(place.provider.clone());
+            }
         }
+        None => places.push(Place { name, ways: vec![provider.clone()], provider, routes, adopted: Vec::new() }),
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{
-        declaration::Provider,
+        declaration::{Declaration, Provider},
         ids::{DeploymentId, EnvironmentName, GroupName, HolderId, RouteRef, ServiceName, SlotRef, Target},
         orphan::{Facts, Found, Kind, Look, Orphan, Sighting, Step, Thing, Way},
     },
@@ -19,7 +19,12 @@ use crate::{
 /// One place where services are declared to be, and what to look through there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
+    /// As the provider tells it from others (`SweptCloud::whereabouts`).
+    pub name: String,
+    /// How it is reached; where several ways lead to it, the first by name: what is noted of it is noted under this one.
     pub provider: Provider,
+    /// All ways to it, several roles in one account, say.
+    pub ways: Vec<Provider>,
     /// The routes of all that is declared there: rules are looked for on their load balancers.
     pub routes: Vec<RouteRef>,
     /// Groups without tags of ours, looked for by name: the blues that were adopted, and replaced since.
@@ -131,12 +136,20 @@ pub trait SweepStore: Send + Sync + 'static {
 
 /// What the sweeper needs of the provider.
 pub trait SweptCloud: Send + Sync + 'static {
+    /// Where things are that are declared so: the same for all ways that lead to the same things.
+    fn whereabouts(&self, declaration: &Declaration) -> String;
     /// All that carries this installation's tags at a place, and what of `adopted` is there. Whole, or a fault.
-    fn inventory(&self, place: &Place, deadline: Instant) -> impl Future<Output = Result<Vec<Found>, Fault>> + Send;
+    fn inventory(
+        &self,
+        place: &Place,
+        way: &Provider,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Vec<Found>, Fault>> + Send;
     /// A fresh look at one. `slot` is where a group was, or where a rule's base must forward.
     fn inspect(
         &self,
-        provider: &Provider,
+        place: &Place,
+        way: &Provider,
         found: &Found,
         slot: &SlotRef,
         deadline: Instant,
@@ -144,7 +157,8 @@ pub trait SweptCloud: Send + Sync + 'static {
     /// Makes one change. No call is sent after `deadline`; none is retried.
     fn remove(
         &self,
-        provider: &Provider,
+        place: &Place,
+        way: &Provider,
         thing: &Thing,
         step: &Step,
         deadline: Instant,

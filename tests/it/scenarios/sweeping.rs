@@ -8,6 +8,7 @@ use std::{
 use cutover::{
     domain::{
         command::Command,
+        declaration::{AssumedRole, Declaration, Provider},
         deployment::{Deployment, Status},
         ids::{DeploymentId, GroupName, HolderId, RouteRef, ServiceName, SlotRef, Target},
         orphan::Terms,
@@ -51,9 +52,13 @@ struct Broom {
 
 impl Broom {
     async fn new(terms: Terms) -> Self {
+        Self::of(declaration(&[500, 1000]), terms).await
+    }
+
+    async fn of(declaration: Declaration, terms: Terms) -> Self {
         let sweeper = SweeperSettings { enabled: true, every: Duration::ZERO, terms };
         let settings = EngineSettings { sweeper, ..at_once() };
-        let house = House::new(declaration(&[500, 1000]), settings).await;
+        let house = House::new(declaration, settings).await;
         let (store, cloud) = (house.store.clone(), house.cloud.clone());
         let sweeper = Sweeper { store, cloud, holder: HolderId::new("replica-1"), settings };
         Self { house, sweeper }
@@ -398,6 +403,56 @@ async fn one_turn_changes_a_few_things_and_looks_through_each_place_once() {
     broom.sweep().await;
     assert_eq!((broom.swept().len(), broom.listed().await.len()), (20, 25), "whatever goes wrong goes wrong slowly");
     broom.until("the end", async || broom.names().await.is_empty()).await;
-    let looked = broom.house.cloud.world().inventories.clone();
+    let looked = broom.house.cloud.world().sweeps.inventories.clone();
     assert!(looked.iter().all(|routes| *routes == 3), "one place, with the routes of both: {looked:?}");
+}
+
+/// A way into the account that is everybody's, with a role of it.
+fn way(role: Option<&str>) -> Provider {
+    let role = role.map(|name| AssumedRole { arn: format!("arn:aws:iam::111122223333:role/{name}"), external_id: None });
+    Provider::Aws { region: "eu-west-1".to_owned(), role }
+}
+
+#[tokio::test]
+async fn two_ways_into_one_account_are_one_place_and_a_thing_goes_by_its_own_services_way() {
+    let web = Declaration { provider: way(Some("web")), ..declaration(&[500, 1000]) };
+    let mut broom = Broom::of(web, Terms { remove: false, ..AT_ONCE }).await;
+    let d = broom.gone_back().await;
+    for (name, provider) in [("api", way(None)), ("shop", way(Some("shop")))] {
+        let target = Target { service: ServiceName::new(name), ..target() };
+        let other = Declaration { provider, routes: vec![RouteRef::new(name)], ..declaration(&[1000]) };
+        broom.house.store.declare(&target, &other, "bob", None).await.unwrap();
+    }
+    broom.house.cloud.world().leave_group(&green(&d), &slot("b"), Some(d.id));
+    broom.sweep().await;
+    broom.sweep().await;
+    assert_eq!(broom.house.cloud.world().sweeps.inventories, [4, 4], "looked through once a turn, along the routes of all");
+    let listed = broom.listed().await;
+    assert_eq!((broom.names().await, &listed[0].kept_because), (vec!["web-prod-v001".to_owned()], &None), "and listed once");
+    broom.sweeper.settings.sweeper.terms.remove = true;
+    broom.until("the end", async || broom.names().await.is_empty()).await;
+    let by = broom.house.cloud.world().sweeps.by.clone();
+    assert!(!by.is_empty() && by.iter().all(|by| *by == way(Some("web"))), "{by:?}");
+}
+
+#[tokio::test]
+async fn where_one_way_may_not_look_the_next_one_does_and_only_there() {
+    let web = Declaration { provider: way(Some("web")), ..declaration(&[500, 1000]) };
+    let broom = Broom::of(web, Terms { remove: false, ..AT_ONCE }).await;
+    let d = broom.gone_back().await;
+    let api = Declaration { provider: way(None), routes: vec![RouteRef::new("api")], ..declaration(&[1000]) };
+    broom.house.store.declare(&Target { service: ServiceName::new("api"), ..target() }, &api, "bob", None).await.unwrap();
+    broom.house.cloud.world().leave_group(&green(&d), &slot("b"), Some(d.id));
+    let looks = || std::mem::take(&mut broom.house.cloud.world().sweeps.inventories).len();
+
+    broom.house.cloud.world().sweeps.may_not_list = vec![way(None)];
+    broom.sweep().await;
+    assert_eq!((looks(), broom.names().await), (2, vec!["web-prod-v001".to_owned()]), "by the second way");
+    broom.house.cloud.world().sweeps.may_not_list.push(way(Some("web")));
+    broom.sweep().await;
+    assert_eq!((looks(), broom.names().await.len()), (2, 1), "nobody may: nothing is concluded from that");
+    broom.house.cloud.world().sweeps.may_not_list.clear();
+    broom.house.cloud.world().blind = true;
+    broom.sweep().await;
+    assert_eq!(looks(), 1, "what is throttled is throttled for every way");
 }

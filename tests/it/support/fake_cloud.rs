@@ -93,8 +93,7 @@ pub struct World {
     pub blue_scales: bool,
     /// How many of each green has.
     copied: (u32, u32),
-    /// How many routes each inventory was asked to look along.
-    pub inventories: Vec<usize>,
+    pub sweeps: orphans::Sweeps,
     pub meanwhile: orphans::Meanwhile,
 }
 

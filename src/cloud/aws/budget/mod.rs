@@ -21,8 +21,11 @@ use bucket::Bucket;
 pub use bucket::Grant;
 pub(super) use bucket::Lane;
 
-use super::{calls::Calls, operation::Class};
-use crate::engine::ports::{BudgetFigures, ProviderFigures};
+use super::{arn, calls::Calls, operation::Class};
+use crate::{
+    domain::{declaration::Provider, ids::RouteRef},
+    engine::ports::{BudgetFigures, ProviderFigures},
+};
 
 /// Accounts and regions that are kept count of; beyond, one that no client draws on is forgotten, and starts with full buckets when
 /// it is met again. One that is in use stays, however many there are: clients are kept in a limited number too.
@@ -53,15 +56,20 @@ impl Default for BudgetSettings {
 /// Whose buckets, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Scope {
-    /// The account of the role that is assumed; `own` with the process's own credentials, whose account is never asked for.
+    /// The account of the role that is assumed. With the process's own credentials, whose account is never asked for, the one that
+    /// the routes are in: those can act in no other. `own` where neither tells.
     pub(super) account: String,
     pub(super) region: String,
 }
 
 impl Scope {
-    pub(super) fn new(role_arn: Option<&str>, region: &str) -> Self {
-        let account = role_arn.map(|arn| arn.split(':').nth(4).filter(|account| !account.is_empty()).unwrap_or(arn));
-        Self { account: account.unwrap_or("own").to_owned(), region: region.to_owned() }
+    pub(super) fn of(provider: &Provider, routes: &[RouteRef]) -> Self {
+        let Provider::Aws { region, role } = provider;
+        let account = match role {
+            Some(role) => Some(arn::account(&role.arn).unwrap_or(&role.arn)),
+            None => routes.iter().find_map(|route| arn::account(route.as_str())),
+        };
+        Self { account: account.unwrap_or("own").to_owned(), region: region.clone() }
     }
 }
 
@@ -248,6 +256,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::domain::declaration::AssumedRole;
 
     fn one_token(per_second: u32) -> Line {
         Line::new(Bucket::full(Grant { size: 2, per_second, reserve: 1 }, 1, now()))
@@ -311,15 +320,29 @@ mod tests {
         assert_eq!(line.take(Lane::Rollback, later()).now_or_never(), Some(Ok(())));
     }
 
+    fn own(region: &str) -> Scope {
+        Scope::of(&Provider::Aws { region: region.to_owned(), role: None }, &[])
+    }
+
     #[test]
-    fn roles_of_one_account_share_its_buckets() {
-        let scope = |role| Scope::new(role, "eu-west-1");
-        let (one, other) = ("arn:aws:iam::111122223333:role/one", "arn:aws:iam::111122223333:role/path/other");
-        assert_eq!(scope(Some(one)), scope(Some(other)));
-        assert_ne!(scope(Some(one)), scope(None));
+    fn whoever_leads_into_an_account_draws_on_its_buckets_and_meets_its_throttling() {
+        let role = |name: &str| Some(AssumedRole { arn: format!("arn:aws:iam::111122223333:role/{name}"), external_id: None });
+        let scope = |role, account: &str| {
+            let route = format!("arn:aws:elasticloadbalancing:eu-west-1:{account}:listener-rule/app/web/50dc/f2f7/9683");
+            Scope::of(&Provider::Aws { region: "eu-west-1".to_owned(), role }, &[RouteRef::new(route)])
+        };
         let budget = Budget::new(BudgetSettings::default());
-        assert!(Arc::ptr_eq(&budget.of(&scope(Some(one))), &budget.of(&scope(Some(other)))));
-        assert!(!Arc::ptr_eq(&budget.of(&scope(None)), &budget.of(&Scope::new(None, "eu-west-2"))));
+        let home = budget.of(&scope(None, "111122223333"));
+        for same in [role("one"), role("path/other")] {
+            assert!(Arc::ptr_eq(&home, &budget.of(&scope(same, "111122223333"))));
+        }
+        let elsewhere = budget.of(&scope(None, "444455556666"));
+        assert!(!Arc::ptr_eq(&home, &elsewhere));
+        assert!(!Arc::ptr_eq(&budget.of(&own("eu-west-1")), &budget.of(&own("eu-west-2"))));
+
+        budget.of(&scope(role("one"), "111122223333")).throttled(Class::ElbLooks);
+        let pace = |tokens: &Tokens| tokens.elb_looks.bucket().pace(now());
+        assert!(pace(&home) < 1.0 && pace(&elsewhere) >= 1.0);
     }
 
     #[test]
@@ -344,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_hundred_rollbacks_at_once_leave_nothing_to_send_twice() {
-        let tokens = Budget::new(BudgetSettings::default()).of(&Scope::new(None, "eu-west-1"));
+        let tokens = Budget::new(BudgetSettings::default()).of(&own("eu-west-1"));
         assert!(tokens.plenty(Class::ElbChanges));
         for _ in 0..200 {
             let _ = tokens.take(Class::ElbChanges, Lane::Rollback, now()).now_or_never();
@@ -356,12 +379,12 @@ mod tests {
     #[tokio::test]
     async fn replicas_divide_what_forward_work_may_take() {
         let budget = Budget::new(BudgetSettings::default());
-        let tokens = budget.of(&Scope::new(None, "eu-west-1"));
+        let tokens = budget.of(&own("eu-west-1"));
         let taken = |tokens: &Tokens| {
             (0..100).take_while(|_| tokens.take(Class::ElbChanges, Lane::Forward, now()).now_or_never() == Some(Ok(()))).count()
         };
         budget.share(2);
         assert_eq!(taken(&tokens), 5);
-        assert_eq!(taken(&budget.of(&Scope::new(None, "eu-west-2"))), 5, "also where it was first met later");
+        assert_eq!(taken(&budget.of(&own("eu-west-2"))), 5, "also where it was first met later");
     }
 }

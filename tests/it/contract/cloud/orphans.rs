@@ -43,15 +43,18 @@ fn soon() -> Instant {
 
 fn place(house: &House<'_>) -> Place {
     let declaration = house.declaration(&house.base);
-    Place { provider: declaration.provider, routes: declaration.routes, adopted: Vec::new() }
+    let name = house.cloud.whereabouts(&declaration);
+    let (provider, routes) = (declaration.provider, declaration.routes);
+    Place { name, ways: vec![provider.clone()], provider, routes, adopted: Vec::new() }
 }
 
 async fn inventory(house: &House<'_>, place: &Place) -> Vec<Found> {
-    house.cloud.inventory(place, soon()).await.unwrap()
+    house.cloud.inventory(place, &place.provider, soon()).await.unwrap()
 }
 
 async fn look(house: &House<'_>, found: &Found, slot: &str) -> Look {
-    house.cloud.inspect(&place(house).provider, found, &SlotRef::new(slot), soon()).await
+    let place = place(house);
+    house.cloud.inspect(&place, &place.provider, found, &SlotRef::new(slot), soon()).await
 }
 
 async fn group_look(house: &House<'_>, found: &Found, slot: &str) -> GroupLook {
@@ -69,7 +72,8 @@ async fn rule_look(house: &House<'_>, found: &Found, slot: &str) -> RuleLook {
 }
 
 async fn remove(house: &House<'_>, found: &Found, step: Step) {
-    house.cloud.remove(&place(house).provider, &found.thing, &step, soon()).await.unwrap();
+    let place = place(house);
+    house.cloud.remove(&place, &place.provider, &found.thing, &step, soon()).await.unwrap();
 }
 
 fn group(name: &str, tags: Option<Tags>) -> Found {
@@ -123,7 +127,7 @@ async fn what_the_engine_made_is_found_with_all_that_its_tags_say(world: &World)
     let tags = Tags { deployment: Some(d.id), target: Some(house.target()), role: None, route: None };
     assert_eq!(group.tags, Some(tags.clone()));
     assert_eq!(rule.tags, Some(Tags { role: Some(Role::Overlay), route: Some(RouteRef::new(&house.base)), ..tags }));
-    let elsewhere = world.cloud_of("another").inventory(&place(&house), soon()).await.unwrap();
+    let elsewhere = world.cloud_of("another").inventory(&place(&house), &place(&house).provider, soon()).await.unwrap();
     let ours = |found: &&Found| found.thing == group.thing || found.thing == rule.thing;
     assert_eq!(elsewhere.iter().find(ours), None, "another installation finds its own");
 }

@@ -11,7 +11,10 @@ use cutover::{
         observation::Observation,
         plan::{self, Inputs},
     },
-    engine::ports::{Cloud, Fault as Refusal, FaultKind, Recency},
+    engine::{
+        ports::{Cloud, Fault as Refusal, FaultKind, Recency},
+        sweeper::ports::SweptCloud,
+    },
 };
 use cutover_sim::{
     faults::{Effect, Fault},
@@ -45,7 +48,14 @@ async fn a_role_of_the_same_account_acts_as_the_service_itself_does(world: &Worl
     assert_eq!(house.numbers().await, [99, 100]);
     house.apply(&d, &Change::DeleteRules { rules: d.overlays.clone() }).await.unwrap();
     assert_eq!(house.numbers().await, [100]);
+    // Whoever acts there draws on the account's budget, and it is one place to look through.
+    house.survey(&house.pending(house.declaration(&house.base))).await;
+    let figures = house.cloud.figures();
+    assert!(figures.budgets.iter().all(|budget| budget.account == account), "{:?}", figures.budgets);
+    let place = |declaration: &Declaration| house.cloud.whereabouts(declaration);
+    assert_eq!(place(&d.declaration), place(&house.declaration(&house.base)));
     let elsewhere = house.pending(Declaration { provider: role(ACCOUNT, None), ..house.declaration(&house.base) });
+    assert_ne!(place(&d.declaration), place(&elsewhere.declaration));
     let faults = house.survey(&elsewhere).await.faults;
     assert_eq!(faults.len(), 3, "the route and both slots: {faults:?}");
     assert!(faults[0].detail.contains("the role in 222222222222"), "{faults:?}");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use cutover::{
     domain::{
-        declaration::Provider,
+        declaration::{Declaration, Provider},
         ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef},
         orphan::{Found, GroupLook, Look, RuleLook, Step, Tags, Thing},
         survey::Role,
@@ -18,6 +18,17 @@ use cutover::{
 use serde_json::Value;
 
 use super::{FakeCloud, Group, Rule, World, fault};
+
+/// What sweepers may do, and did.
+#[derive(Debug, Default)]
+pub struct Sweeps {
+    /// How many routes each inventory was asked to look along.
+    pub inventories: Vec<usize>,
+    /// By whom things may not be listed.
+    pub may_not_list: Vec<Provider>,
+    /// By whom each change was made.
+    pub by: Vec<Provider>,
+}
 
 /// What somebody else does right after the next close look.
 #[derive(Default)]
@@ -102,13 +113,22 @@ impl World {
 }
 
 impl SweptCloud for FakeCloud {
-    async fn inventory(&self, place: &Place, _deadline: Instant) -> Result<Vec<Found>, Fault> {
+    /// One account of everybody's.
+    fn whereabouts(&self, declaration: &Declaration) -> String {
+        let Provider::Aws { region, .. } = &declaration.provider;
+        region.clone()
+    }
+
+    async fn inventory(&self, place: &Place, way: &Provider, _deadline: Instant) -> Result<Vec<Found>, Fault> {
         let mut world = self.world();
-        world.inventories.push(place.routes.len());
+        world.sweeps.inventories.push(place.routes.len());
+        if world.sweeps.may_not_list.contains(way) {
+            return Err(fault(FaultKind::Denied));
+        }
         if world.blind { Err(fault(FaultKind::Throttled)) } else { Ok(world.found(place)) }
     }
 
-    async fn inspect(&self, _provider: &Provider, found: &Found, slot: &SlotRef, _deadline: Instant) -> Look {
+    async fn inspect(&self, _place: &Place, _way: &Provider, found: &Found, slot: &SlotRef, _deadline: Instant) -> Look {
         let look = self.world().inspect(found, slot);
         let meanwhile = self.world().meanwhile.0.take();
         if let Some(act) = meanwhile {
@@ -117,8 +137,16 @@ impl SweptCloud for FakeCloud {
         look
     }
 
-    async fn remove(&self, _provider: &Provider, thing: &Thing, step: &Step, _deadline: Instant) -> Result<(), Fault> {
+    async fn remove(
+        &self,
+        _place: &Place,
+        way: &Provider,
+        thing: &Thing,
+        step: &Step,
+        _deadline: Instant,
+    ) -> Result<(), Fault> {
         let mut world = self.world();
+        world.sweeps.by.push(way.clone());
         if let Some(kind) = world.refuse {
             return Err(fault(kind));
         }
