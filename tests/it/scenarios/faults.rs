@@ -1,8 +1,9 @@
 //! The fault matrix: for every call that the adapter makes, every way in which AWS goes wrong. The deployment ends as it should,
 //! nothing is there twice, and nothing of anybody else's was touched.
 //!
-//! Which calls there are is learnt from journeys without faults, so that a new one is in the matrix by itself. A sample runs with
-//! the tests, drawn by a printed seed (`CUTOVER_SEED`); all of it with `make soak`.
+//! Which calls there are, and on which part of which journey, is learnt from journeys without faults, so that a new one is in the matrix
+//! by itself. A fault that met no call proves nothing, and counts as a failure. A sample runs with the tests, drawn by a printed
+//! seed (`CUTOVER_SEED`); all of it with `make soak`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,6 +68,31 @@ impl Journey {
     }
 }
 
+/// Where on a journey a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// The checks that a request makes: what cannot be seen there is unknown, and no reason against it.
+    LookingFirst,
+    /// The engine's calls; where it comes back, until it is told to.
+    OnTheWay,
+    /// The lane's and the engine's, from the order to go back on.
+    GoingBack,
+}
+
+/// How often which call was made on which part.
+type Calls = BTreeMap<(Part, String), u64>;
+
+/// One call, where it is met, and what goes wrong with it.
+#[derive(Debug, Clone)]
+struct Case {
+    journey: Journey,
+    part: Part,
+    operation: String,
+    /// How often it is made there if nothing goes wrong.
+    made: u64,
+    wrong: Wrong,
+}
+
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wrong {
@@ -116,16 +142,26 @@ impl Wrong {
         }
     }
 
-    /// Whether it can befall this call: only what looks is stale, and what looks is not "applied".
-    fn befalls(self, operation: &str) -> bool {
-        let looks = operation.starts_with("Describe");
+    /// Whether it can befall this call: only what looks is stale, and only after something was written; what looks is not "applied".
+    fn befalls(self, part: Part, operation: &str) -> bool {
+        let (looks, written) = (operation.starts_with("Describe"), part != Part::LookingFirst);
         match self {
-            Self::Stale { .. } => looks,
+            Self::Stale { .. } => looks && written,
             Self::AppliedAndLost | Self::AppliedAndSilent => !looks,
             // What is being made was not there before.
-            Self::NotFoundAfterCreate => !operation.starts_with("Create"),
+            Self::NotFoundAfterCreate => !operation.starts_with("Create") && written,
             _ => true,
         }
+    }
+}
+
+impl Case {
+    fn fault(&self) -> Fault {
+        let (times, effect) = self.wrong.effect(&self.operation);
+        // What is stale, or not yet there, is so after a write; on the way back there were some.
+        let after_a_write = matches!(effect, Effect::Stale { .. } | Effect::NotYet { .. }) && self.part == Part::OnTheWay;
+        let skip = if after_a_write { self.made.saturating_sub(1).min(2) } else { 0 };
+        Fault { skip, ..Fault::on(&self.operation, effect).times(times) }
     }
 }
 
@@ -161,7 +197,9 @@ struct Arrived {
     journey: Journey,
     /// The second service, as it was.
     before: Vec<String>,
-    calls: BTreeSet<String>,
+    calls: Calls,
+    /// Calls that the fault befell; `None` without one.
+    met: Option<u64>,
 }
 
 impl Arrived {
@@ -176,14 +214,17 @@ impl Arrived {
 }
 
 /// One journey with one fault; the calls it made, or what went wrong.
-async fn travel(journey: Journey, fault: Option<(&str, Wrong)>) -> Result<BTreeSet<String>, String> {
-    let arrived = go(journey, fault).await;
+async fn travel(journey: Journey, case: Option<&Case>) -> Result<Calls, String> {
+    let arrived = go(journey, case).await;
     let verdict = arrived.judge();
     arrived.scene.sim.shutdown().await;
-    verdict.map(|()| arrived.calls)
+    match arrived.met {
+        Some(0) => Err("the fault met no call".to_owned()),
+        Some(_) | None => verdict.map(|()| arrived.calls),
+    }
 }
 
-async fn go(journey: Journey, fault: Option<(&str, Wrong)>) -> Arrived {
+async fn go(journey: Journey, case: Option<&Case>) -> Arrived {
     let default_action = journey == Journey::ThereByDefault;
     let scene = Scene::new(&Stage { services: 2, default_action, ..Stage::default() }).await;
     scene.scale_blue().await;
@@ -192,30 +233,49 @@ async fn go(journey: Journey, fault: Option<(&str, Wrong)>) -> Arrived {
     let bake = if journey == Journey::BackFromShifting { BakeTime::Manual } else { NOW };
     let declared = scene.declaration(&[(500, bake), (1000, NOW)], NOW);
     replica.store.declare(&target(), &declared, "ada", None).await.unwrap();
-    let mark = scene.sim.journal().calls(0, None).last().map_or(0, |call| call.number);
-    if let Some((operation, wrong)) = fault {
-        let (times, effect) = wrong.effect(operation);
-        // What is stale, or not yet there, is so after a write.
-        let skip = if matches!(effect, Effect::Stale { .. } | Effect::NotYet { .. }) { 2 } else { 0 };
-        let fault = Fault { skip, ..Fault::on(operation, effect).times(times) };
-        scene.sim.faults().set(fault).expect("there is room for one");
-    }
+    let (mut calls, mut mark) = (Calls::new(), last_call(&scene));
+    let begin = |part: Part| {
+        if let Some(case) = case.filter(|case| case.part == part) {
+            scene.sim.faults().set(case.fault()).expect("there is room for one");
+        }
+    };
+    let met = || scene.sim.faults().list().first().map(|status| status.met);
+    let mut over = |part: Part| {
+        for call in scene.sim.journal().calls(mark, None) {
+            *calls.entry((part, call.operation)).or_default() += 1;
+        }
+        mark = last_call(&scene);
+    };
+
+    begin(Part::LookingFirst);
     look_first(&scene, &declared).await;
+    let met_first = met();
+    scene.sim.faults().clear();
+    over(Part::LookingFirst);
+    begin(Part::OnTheWay);
     let id = replica.deploy(scene.image("v2")).await;
     let gets_there: fn(&Deployment) -> bool = match journey {
         Journey::There | Journey::ThereByDefault => |_| true,
         Journey::BackFromShifting => |d| matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. }),
         Journey::BackFromCommitting => |d| matches!(d.phase, Phase::Committing { quiet_since: Some(_) }),
     };
-    replica.until(id, "the turning point", |d| gets_there(d) || d.phase.is_terminal()).await;
+    let turns = |d: &Deployment| journey.comes_back() && gets_there(d) || d.phase.is_terminal();
+    replica.until(id, "the turning point", turns).await;
+    over(Part::OnTheWay);
     if journey.comes_back() {
+        begin(Part::GoingBack);
         // Whether it was accepted in time or is left to the engine: it ends the same.
         let _ = replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await;
     }
     let d = replica.until(id, "the end", |d| d.phase.is_terminal()).await;
     replica.stop().await;
-    let calls = scene.sim.journal().calls(mark, None).into_iter().map(|call| call.operation).collect();
-    Arrived { scene, d, journey, before, calls }
+    over(if journey.comes_back() { Part::GoingBack } else { Part::OnTheWay });
+    let met = case.map(|_| met_first.or_else(met).unwrap_or_default());
+    Arrived { scene, d, journey, before, calls, met }
+}
+
+fn last_call(scene: &Scene) -> u64 {
+    scene.sim.journal().calls(0, None).last().map_or(0, |call| call.number)
 }
 
 /// As the request does that creates a deployment. What could not be seen is unknown, and no reason against it.
@@ -279,44 +339,46 @@ fn all_operations() -> BTreeSet<String> {
     names.collect()
 }
 
-/// A call, where it is met, and how.
-type Case = (Journey, String, Wrong);
-
-/// Every call of every journey, with everything that may befall it.
+/// Every call of every part of a journey, with everything that may befall it there. On the way back from both points; else where it is met
+/// first.
 async fn matrix() -> Vec<Case> {
-    let mut met: BTreeMap<String, Journey> = BTreeMap::new();
+    let mut met: BTreeMap<(Part, String), Vec<(Journey, u64)>> = BTreeMap::new();
     for journey in JOURNEYS {
         let calls = travel(journey, None).await.unwrap_or_else(|why| panic!("{journey:?} without any fault: {why}"));
-        for call in calls {
-            met.entry(call).or_insert(journey);
+        for (call, made) in calls {
+            let of = met.entry(call).or_default();
+            if of.is_empty() || journey.comes_back() && of.iter().all(|(other, _)| other.comes_back()) {
+                of.push((journey, made));
+            }
         }
     }
     // What nobody met nothing befell.
-    let unmet: Vec<_> = all_operations().into_iter().filter(|operation| !met.contains_key(operation)).collect();
+    let unmet: Vec<_> =
+        all_operations().into_iter().filter(|operation| !met.keys().any(|(_, known)| known == operation)).collect();
     assert!(unmet.is_empty(), "no journey makes these calls: {unmet:?}");
-    let mut cases = Vec::new();
-    for (operation, first) in met {
-        for wrong in WRONG.into_iter().filter(|wrong| wrong.befalls(&operation)) {
-            // The calls of the way back are met there too.
-            let journeys = if matches!(operation.as_str(), "CreateRule" | "DeleteRule" | "ModifyRule" | "DescribeRules") {
-                vec![Journey::There, Journey::BackFromShifting, Journey::BackFromCommitting]
-            } else {
-                vec![first]
-            };
-            cases.extend(journeys.into_iter().map(|journey| (journey, operation.clone(), wrong)));
-        }
-    }
-    cases
+    let case = |(part, operation): &(Part, String), journey, made, wrong| Case {
+        journey,
+        part: *part,
+        operation: operation.clone(),
+        made,
+        wrong,
+    };
+    let cases = met.iter().flat_map(|(call, journeys)| {
+        let wrongs = WRONG.into_iter().filter(|wrong| wrong.befalls(call.0, &call.1));
+        wrongs.flat_map(move |wrong| journeys.iter().map(move |(journey, made)| case(call, *journey, *made, wrong)))
+    });
+    cases.collect()
 }
 
 /// Runs them, some side by side, and tells which were not survived.
 async fn survive(cases: Vec<Case>) {
     let count = cases.len();
-    let operations: BTreeSet<_> = cases.iter().map(|(_, operation, _)| operation.clone()).collect();
-    let runs = cases.into_iter().map(|(journey, operation, wrong)| async move {
+    let operations: BTreeSet<_> = cases.iter().map(|case| case.operation.clone()).collect();
+    let runs = cases.into_iter().map(|case| async move {
+        let Case { journey, part, operation, wrong, .. } = &case;
+        let name = format!("{operation}, {wrong:?}, {journey:?}, {part:?}");
         // A task of its own: a story that fails in the middle fails alone.
-        let (name, run) = (format!("{operation}, {wrong:?}, {journey:?}"), operation);
-        let run = tokio::spawn(async move { travel(journey, Some((&run, wrong))).await }).await;
+        let run = tokio::spawn(async move { travel(case.journey, Some(&case)).await }).await;
         match run {
             Ok(Ok(_)) => None,
             Ok(Err(why)) => Some(format!("{name}: {why}")),
