@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use super::{Decision, decide};
 use crate::domain::{
-    action::{Action, Side},
+    action::{Action, Scaling, Side},
     attention,
     declaration::Preview,
     deployment::{Deployment, Trigger},
     health::ShortFor,
     invariants,
     looks::Looks,
-    observation::{Attached, Forward, Known, Observation, Servers},
+    observation::{Attached, Forward, Known, Observation, ScalingView, Servers},
     phase::{BackAs, Phase},
     sample::{at, deployment, given, observation, percent, route_mut, seen_mut, shield},
     time::BakeTime,
@@ -444,6 +444,40 @@ fn a_preview_that_is_still_to_be_made_keeps_the_record_open() {
     assert_eq!(action(decided(&d, &o, at(1))), Some(Action::OpenPreviews { routes: vec![0] }));
     o.routes[0] = Known::Unknown("throttled".to_owned());
     assert_eq!(decided(&d, &o, at(1)), Decision::Wait { until: Some(at(60)) });
+}
+
+#[test]
+fn a_preview_that_is_over_is_removed_and_seen_gone_before_the_first_weight_is_chosen() {
+    let mut d = deployment(1, Phase::Verifying);
+    let bake_time = BakeTime::For(Duration::from_secs(60));
+    d.plan.as_mut().unwrap().preview = Some(Preview { header: "X-Preview".to_owned(), value: "green".to_owned(), bake_time });
+    let mut o = observation(&d, Weight::NONE);
+    let preview = shield(&d);
+    route_mut(&mut o, 0).previews.push(preview.clone());
+    let removed = Some(Action::DeleteRules { rules: vec![preview.rule] });
+    assert_eq!(action(decided(&d, &o, at(61))), removed, "before anything else");
+    route_mut(&mut o, 0).previews.clear();
+    assert_eq!(decided(&d, &o, at(62)), Decision::Wait { until: None }, "one look may be stale");
+    d.seen.absences.previews = vec![believed(at(62))];
+    assert!(matches!(decided(&d, &o, at(62)), Decision::Advance(next) if matches!(next.phase, Phase::Shifting { .. })));
+}
+
+#[test]
+fn provisioning_does_not_end_before_what_scales_blue_is_seen_to_scale_green() {
+    let mut d = deployment(1, Phase::Verifying);
+    d.phase = Phase::Provisioning;
+    d.plan.as_mut().unwrap().blue.as_mut().unwrap().scaling = serde_json::json!({"policies": []});
+    let mut o = observation(&d, Weight::NONE);
+    d.overlays.clear();
+    o.scaling = Known::Unknown("throttled".to_owned());
+    assert!(matches!(decided(&d, &o, at(1)), Decision::Wait { .. }), "unknown is not copied");
+    o.scaling = Known::Seen(ScalingView { policies_missing: 1, scheduled_missing: 1 });
+    assert_eq!(action(decided(&d, &o, at(1))), Some(Action::CopyScaling { what: Scaling::Policies }));
+    o.scaling = Known::Seen(ScalingView { policies_missing: 0, scheduled_missing: 1 });
+    assert!(
+        matches!(decided(&d, &o, at(1)), Decision::Advance(next) if next.phase == Phase::Verifying),
+        "schedules come later"
+    );
 }
 
 #[test]

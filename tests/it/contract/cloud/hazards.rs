@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
 use cutover::{
     cloud::aws::{Budget, BudgetSettings},
     domain::{
         action::Action as Change,
         declaration::Declaration,
         deployment::Deployment,
-        ids::{Image, RouteRef},
+        ids::{GroupName, Image, RouteRef},
         observation::Known,
         phase::Phase,
         plan::Inputs,
@@ -67,6 +68,36 @@ async fn those_who_look_together_share_their_calls_and_those_who_only_watch_make
 
     house.cloud.observe(&deployments[0], Recency::Now, later()).await;
     assert_eq!([0, 1, 2].map(|i| counts()[i] - together[i]), [1, 1, 1], "a decision hangs on what is now");
+}
+
+#[tokio::test]
+async fn the_groups_of_many_deployments_are_asked_for_by_a_hundred_names_a_call() {
+    let world = World::pocket_region().await;
+    let house = House::build(&world, "many").await;
+    let first = house.opened(house.declaration(&house.base)).await;
+    let of_group = |n: usize| {
+        let mut d = Deployment { phase: Phase::Verifying, ..first.clone() };
+        d.plan.as_mut().unwrap().green.group = GroupName::new(format!("many-prod-v1{n:03}"));
+        d
+    };
+    // More than AWS tells of unasked: its page is fifty.
+    let there = 60;
+    for n in 0..there {
+        let template = LaunchTemplateSpecification::builder().launch_template_id(&world.template).version("1").build();
+        let call = world.autoscaling.create_auto_scaling_group().auto_scaling_group_name(format!("many-prod-v1{n:03}"));
+        let call = call.launch_template(template).min_size(0).max_size(1).desired_capacity(0);
+        call.vpc_zone_identifier(world.subnets[0].clone()).send().await.unwrap();
+    }
+    let deployments: Vec<_> = (0..120).map(of_group).collect();
+    let before = calls(&world, "DescribeAutoScalingGroups");
+    // Those who only watch: a decision would ask for targets as well.
+    let watch = Recency::Within(Duration::from_secs(30));
+    let looks = deployments.iter().map(|d| house.cloud.observe(d, watch, later()));
+    let seen = futures::future::join_all(looks).await;
+    assert_eq!(calls(&world, "DescribeAutoScalingGroups") - before, 2, "a hundred, and the other twenty");
+    let (found, gone) = seen.split_at(there);
+    assert_eq!(found.iter().filter(|seen| seen.green.seen().is_some()).count(), there);
+    assert!(gone.iter().all(|seen| seen.green.is_absent()));
 }
 
 #[tokio::test]
