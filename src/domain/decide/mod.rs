@@ -10,6 +10,8 @@
 mod back;
 mod commit;
 #[cfg(test)]
+mod commit_tests;
+#[cfg(test)]
 mod drift_tests;
 mod drifted;
 mod forward;

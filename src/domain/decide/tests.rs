@@ -29,7 +29,7 @@ fn shifting(weight: Weight) -> Phase {
 const COMMITTING: Phase = Phase::Committing { quiet_since: None };
 
 /// Decides on one look, and holds what was chosen against the invariants.
-fn decided(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
+pub(super) fn decided(d: &Deployment, o: &Observation, now: Timestamp) -> Decision {
     let timing = Timing::default();
     let d = d.clone().having_seen(o, &timing, now);
     let decision = decide(&d, o, &timing, now);
@@ -341,41 +341,6 @@ fn retiring_touches_nothing_of_blue_while_green_is_unknown_or_gone() {
     // Its own scaling rules now, within the declared bounds: two may have become one.
     seen_mut(&mut o.green).servers.healthy = 1;
     assert_eq!(action(decided(&d, &o, at(60))), Some(Action::Detach { side: Side::Blue }));
-}
-
-#[test]
-fn a_green_that_falls_sick_in_the_quiet_period_goes_back_and_is_never_left_alone() {
-    let timing = Timing::default();
-    let quiet = timing.quiet();
-    let mut d = deployment(1, Phase::Committing { quiet_since: Some(at(0)) });
-    let mut o = observation(&d, Weight::ALL);
-    route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
-    let over = crate::domain::time::after(at(0), quiet);
-    assert!(matches!(decided(&d, &o, over), Decision::Advance(next) if next.phase == Phase::Retiring));
-
-    seen_mut(&mut o.green).servers.healthy = 1;
-    assert_eq!(decided(&d, &o, over), Decision::WAIT, "short, and not yet for long");
-    let told = d.clone().having_seen(&o, &timing, over).attention;
-    assert_eq!(told.as_deref(), Some("blue is kept: 1 of green's servers healthy, 2 needed"));
-    let green = std::mem::replace(&mut o.green, Known::Unknown("throttled".to_owned()));
-    assert_eq!(decided(&d, &o, over), Decision::WAIT, "unknown is not well");
-    o.green = green;
-    d.seen.short = crate::domain::health::ShortFor { ms: 60_000, last: Some(at(0)) };
-    let back = |decision| match decision {
-        Decision::Advance(next) => (next.phase, next.going_back.unwrap().trigger),
-        other => panic!("{other:?}"),
-    };
-    let shielded = (Phase::RollingBack { shield: true, ends: BackAs::RolledBack }, Trigger::Gate);
-    assert_eq!(back(decided(&d, &o, at(1))), shielded, "the base may be on green");
-    d.seen.short = crate::domain::health::ShortFor::default();
-    seen_mut(&mut o.green).servers.healthy = 0;
-    assert_eq!(back(decided(&d, &o, at(1))), shielded, "at once when nobody is left");
-    seen_mut(&mut o.blue).servers.in_service = 4;
-    seen_mut(&mut o.green).servers.healthy = 2;
-    assert!(
-        matches!(decided(&d, &o, over), Decision::Advance(next) if next.phase == Phase::Retiring),
-        "blue's growth is no fault of green's"
-    );
 }
 
 /// All that is left of a way back: nothing of green is there, and blue is as it was.

@@ -1,0 +1,48 @@
+//! Green's health from the commit on: as long as blue is there it can be gone back to, and green is never left alone short.
+
+use super::{Decision, tests::decided};
+use crate::domain::{
+    deployment::Trigger,
+    health::ShortFor,
+    observation::{Forward, Known},
+    phase::{BackAs, Phase},
+    sample::{at, deployment, observation, route_mut, seen_mut},
+    time,
+    timing::Timing,
+    weight::Weight,
+};
+
+#[test]
+fn a_green_that_falls_sick_in_the_quiet_period_goes_back_and_is_never_left_alone() {
+    let timing = Timing::default();
+    let quiet = timing.quiet();
+    let mut d = deployment(1, Phase::Committing { quiet_since: Some(at(0)) });
+    let mut o = observation(&d, Weight::ALL);
+    route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+    let over = time::after(at(0), quiet);
+    assert!(matches!(decided(&d, &o, over), Decision::Advance(next) if next.phase == Phase::Retiring));
+
+    seen_mut(&mut o.green).servers.healthy = 1;
+    assert_eq!(decided(&d, &o, over), Decision::WAIT, "short, and not yet for long");
+    let told = d.clone().having_seen(&o, &timing, over).attention;
+    assert_eq!(told.as_deref(), Some("blue is kept: 1 of green's servers healthy, 2 needed"));
+    let green = std::mem::replace(&mut o.green, Known::Unknown("throttled".to_owned()));
+    assert_eq!(decided(&d, &o, over), Decision::WAIT, "unknown is not well");
+    o.green = green;
+    d.seen.short = ShortFor { ms: 60_000, last: Some(at(0)) };
+    let back = |decision| match decision {
+        Decision::Advance(next) => (next.phase, next.going_back.unwrap().trigger),
+        other => panic!("{other:?}"),
+    };
+    let shielded = (Phase::RollingBack { shield: true, ends: BackAs::RolledBack }, Trigger::Gate);
+    assert_eq!(back(decided(&d, &o, at(1))), shielded, "the base may be on green");
+    d.seen.short = ShortFor::default();
+    seen_mut(&mut o.green).servers.healthy = 0;
+    assert_eq!(back(decided(&d, &o, at(1))), shielded, "at once when nobody is left");
+    seen_mut(&mut o.blue).servers.in_service = 4;
+    seen_mut(&mut o.green).servers.healthy = 2;
+    assert!(
+        matches!(decided(&d, &o, over), Decision::Advance(next) if next.phase == Phase::Retiring),
+        "blue's growth is no fault of green's"
+    );
+}
