@@ -187,10 +187,12 @@ fn no_way_back(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp)
     } else {
         return None;
     };
-    Some(format!(
-        "{why}, and blue is worse: {blue} healthy servers, and {green} of green's: it does not go back by itself; roll back, or mend \
-         one of them"
-    ))
+    let back_to = if d.plan.as_ref().is_some_and(|plan| plan.blue.is_some()) {
+        format!("blue is worse: {blue} healthy servers, and {green} of green's")
+    } else {
+        format!("there is no release before it: green's {green} healthy servers are all there are")
+    };
+    Some(format!("{why}, and {back_to}: it does not go back by itself; mend them, or roll back"))
 }
 
 /// Whether green cannot grow any further after blue.

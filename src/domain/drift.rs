@@ -174,7 +174,7 @@ pub(super) fn of_route(d: &Deployment, i: usize, view: &RouteView, timing: &Timi
 }
 
 /// Rules that were added and send green traffic, past every weight of ours. Once the base is on green they are as good as it.
-fn strays<'a>(d: &'a Deployment, i: usize, view: &'a RouteView) -> impl Iterator<Item = Edit> + 'a {
+pub(super) fn strays<'a>(d: &'a Deployment, i: usize, view: &'a RouteView) -> impl Iterator<Item = Edit> + 'a {
     let adopted = d.plan.as_ref().and_then(|plan| plan.routes.get(i)).map(|route| route.strays.as_slice()).unwrap_or_default();
     let added = view.strays.iter().filter(|stray| !adopted.contains(&stray.rule));
     added.map(|stray| Edit { rule: Layer::Other, field: Field::Rule, recorded: "absent".to_owned(), seen: stray.told.clone() })

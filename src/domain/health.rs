@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{declaration::Capacity, deployment::Deployment, observation::Observation, time, weight::Weight};
+use super::{declaration::Capacity, deployment::Deployment, observation::{Known, Observation}, time, weight::Weight};
 
 /// What the gate says of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,12 +89,17 @@ pub fn serves_alone(d: &Deployment, o: &Observation) -> bool {
     o.green.seen().is_some_and(|green| green.servers.healthy >= needed_alone(d))
 }
 
-/// Healthy servers of blue and of green, where both were seen and going back would be to fewer.
+/// Healthy servers of blue and of green, where going back would be to fewer. Before a first release there are none to go back to,
+/// and none are left of a blue that is gone; `None` also where either could not be seen.
 #[must_use]
 pub fn fewer_on_blue(d: &Deployment, o: &Observation) -> Option<(u32, u32)> {
-    let has_blue = d.plan.as_ref().is_some_and(|plan| plan.blue.is_some());
-    let (blue, green) = (o.blue.seen()?.servers.healthy, o.green.seen()?.servers.healthy);
-    (has_blue && blue < green).then_some((blue, green))
+    let blue = match (&d.plan.as_ref()?.blue, &o.blue) {
+        (None, _) | (Some(_), Known::Absent) => 0,
+        (Some(_), Known::Seen(blue)) => blue.servers.healthy,
+        (Some(_), Known::Unknown(_)) => return None,
+    };
+    let green = o.green.seen()?.servers.healthy;
+    (blue < green).then_some((blue, green))
 }
 
 /// The minimum that green is to have because blue has grown beyond it: blue's present size, as far as the declared maximum
@@ -142,7 +147,6 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        observation::Known,
         phase::Phase,
         sample::{deployment, observation, seen_mut},
     };

@@ -63,12 +63,14 @@ pub fn all_is_well(d: &Deployment, o: &Observation) -> bool {
     let Some(plan) = &d.plan else { return false };
     let committed = d.phase.base_may_be_green();
     let routes = o.routes.len() == d.overlays.len()
-        && o.routes.iter().zip(&d.overlays).all(|(route, rule)| {
+        && o.routes.iter().zip(&d.overlays).enumerate().all(|(i, (route, rule))| {
             route.seen().is_some_and(|view| {
                 let base_is_right = if committed { view.base.is_all_green() } else { view.base.is_all_blue() };
                 let alone = view.overlays.len() == 1 && view.overlays.iter().all(|overlay| &overlay.rule == rule);
+                let added = !committed && drift::strays(d, i, view).next().is_some();
                 base_is_right
                     && alone
+                    && !added
                     && view.edited.is_none()
                     && view.shields.is_empty()
                     && view.previews.is_empty()
@@ -129,7 +131,8 @@ mod tests {
         let d = baking();
         let well = observation(&d, Weight::ALL);
         assert!(all_is_well(&d, &well));
-        let changes: [fn(&mut Observation); 12] = [
+        let changes: [fn(&mut Observation); 13] = [
+            |o| route_mut(o, 0).strays.push(sample::stray("added")),
             |o| o.routes[1] = Known::Unknown("throttled".to_owned()),
             |o| route_mut(o, 1).overlays.clear(),
             |o| route_mut(o, 0).overlays[0].forward = crate::domain::observation::Forward::Split(percent(50)),

@@ -46,3 +46,21 @@ fn a_green_that_falls_sick_in_the_quiet_period_goes_back_and_is_never_left_alone
         "blue's growth is no fault of green's"
     );
 }
+
+#[test]
+fn a_first_release_that_falls_short_stays_since_nobody_serves_in_its_place() {
+    let timing = Timing::default();
+    for phase in [Phase::Baking { seen_at: Some(at(0)), commit_now: false }, Phase::Committing { quiet_since: Some(at(0)) }] {
+        let mut d = deployment(1, phase);
+        d.plan.as_mut().unwrap().blue = None;
+        d.seen.short = ShortFor { ms: 60_000, last: Some(at(0)) };
+        let mut o = observation(&d, Weight::ALL);
+        o.blue = Known::Absent;
+        route_mut(&mut o, 0).base = Forward::Split(if d.phase.base_may_be_green() { Weight::ALL } else { Weight::NONE });
+        seen_mut(&mut o.green).servers.healthy = 1;
+        let decided = decided(&d, &o, at(1));
+        assert!(!matches!(&decided, Decision::Advance(next) if next.going_back.is_some()), "{decided:?}");
+        let told = crate::domain::attention::sentence(&d, &o, &timing, at(1)).unwrap();
+        assert!(told.contains("there is no release before it: green's 1 healthy servers"), "{told}");
+    }
+}

@@ -132,6 +132,8 @@ fn nothing_goes_back_by_itself_to_fewer_healthy_servers_than_it_has() {
     let mut late = deployment(1, shifting(percent(50)));
     late.phase_since = at(-3600);
     assert_eq!(back(&late, &o), None, "nor by a deadline");
+    o.blue = Known::Absent;
+    assert_eq!(back(&late, &o), None, "nobody is left there");
     o.blue = Known::Unknown("throttled".to_owned());
     assert_eq!(back(&late, &o), Some(Trigger::Deadline), "toward blue always, unless it is known to be worse");
 
