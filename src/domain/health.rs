@@ -5,7 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{declaration::Capacity, deployment::Deployment, observation::{Known, Observation}, time, weight::Weight};
+use super::{
+    declaration::Capacity,
+    deployment::Deployment,
+    observation::{Known, Observation},
+    time,
+    weight::Weight,
+};
 
 /// What the gate says of one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

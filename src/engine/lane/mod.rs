@@ -10,10 +10,12 @@ mod warm;
 mod work;
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures::future::{Either, select};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -39,7 +41,7 @@ use crate::domain::{
 };
 pub use direct::Sent;
 pub use warm::keep_warm;
-use work::{Under, Work, moment};
+use work::{Ahead, Under, Work, moment};
 
 /// The lane of one replica.
 #[derive(Debug)]
@@ -66,6 +68,19 @@ type Record = JoinHandle<Result<Commanded, StoreError>>;
 enum Heard {
     Recorded(Commanded),
     Unrecorded(Result<Box<unrecorded::Done>, Trouble>, Option<StoreError>),
+}
+
+impl Heard {
+    /// Whether what comes next does not wait for what is being sent already.
+    fn overtakes(&self) -> bool {
+        match self {
+            Self::Recorded(Commanded::Done { deployment, .. }) => {
+                matches!(lane::after_commit(&deployment.deployment).first(), Some(Action::RaiseShields { .. }))
+            }
+            Self::Recorded(Commanded::Refused { .. } | Commanded::Moved | Commanded::NotFound) => true,
+            Self::Unrecorded(..) => false,
+        }
+    }
 }
 
 impl<L: LaneStore, C: Cloud> Lane<L, C> {
@@ -163,31 +178,38 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             tokio::spawn(async move { store.raise_rollback(id, &given).await })
         };
         let Some(bundle) = bundle else {
-            return self.recorded(heard(record.await)?, &[], began, until).await;
+            return self.recorded(heard(record.await)?, Ahead::default(), began, until).await;
         };
         let early = lane::at_once(&bundle.deployment, bundle.confirmed.age(), &self.settings.timing);
         // Not sent, and not tried again, for longer than a copy is trusted: later the base may be on green.
         let early_until = until.min(began + self.settings.timing.commit_delay / 2);
-        let call = async {
-            match &early {
-                Some(action) => self.insist(&bundle.deployment, action, early_until).await.is_ok(),
-                None => false,
+        let mut ahead = Work::new(Deployment::clone(&bundle.deployment), early, None, early_until);
+        let heard_of = {
+            let hear = pin!(self.hear(&mut record, &bundle, &given, until));
+            let call = pin!(self.send(&mut ahead, early_until));
+            match select(hear, call).await {
+                // Shields wait for nobody, and a refusal is no reason to go on.
+                Either::Left((heard, _)) if heard.overtakes() => heard,
+                Either::Left((heard, call)) => {
+                    call.await;
+                    heard
+                }
+                Either::Right((_, hear)) => hear.await,
             }
         };
-        let (heard_of, early_accepted) = tokio::join!(self.hear(&mut record, &bundle, &given, until), call);
-        let mut accepted: Vec<Action> = early.into_iter().filter(|_| early_accepted).collect();
+        let mut done = ahead.done();
         match heard_of {
-            Heard::Recorded(commanded) => self.recorded(commanded, &accepted, began, until).await,
-            Heard::Unrecorded(Ok(done), failed) => {
-                accepted.extend(done.accepted);
+            Heard::Recorded(commanded) => self.recorded(commanded, done, began, until).await,
+            Heard::Unrecorded(Ok(without), failed) => {
+                done.accepted.extend(without.accepted);
                 match self.after_all(record, failed, None).await {
-                    Ok(commanded) => self.recorded(commanded, &accepted, began, until).await,
-                    Err(_) => Ok(done.outcome),
+                    Ok(commanded) => self.recorded(commanded, done, began, until).await,
+                    Err(_) => Ok(without.outcome),
                 }
             }
             // Nothing was sent: then only the record helps, and it is waited for.
             Heard::Unrecorded(Err(trouble), failed) => match self.after_all(record, failed, Some(until)).await {
-                Ok(commanded) => self.recorded(commanded, &accepted, began, until).await,
+                Ok(commanded) => self.recorded(commanded, done, began, until).await,
                 Err(_) => Err(trouble),
             },
         }
@@ -224,14 +246,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         }
     }
 
-    /// Goes back by the record as the commit of the intent left it; `done` was accepted already.
-    async fn recorded(
-        &self,
-        commanded: Commanded,
-        done: &[Action],
-        began: Instant,
-        until: Instant,
-    ) -> Result<Outcome, Trouble> {
+    /// Goes back by the record as the commit of the intent left it; `done` was sent already.
+    async fn recorded(&self, commanded: Commanded, done: Ahead, began: Instant, until: Instant) -> Result<Outcome, Trouble> {
         let mut d = match commanded {
             Commanded::Done { deployment, .. } => deployment.deployment,
             Commanded::Refused { refusal, deployment } => return Err(refused(refusal, deployment.deployment)),
@@ -239,8 +255,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         };
         // An earlier answer may not be written down yet.
         self.journal.tell(&mut d);
-        let wanted: Vec<_> = lane::after_commit(&d).into_iter().filter(|action| !done.contains(action)).collect();
-        let mut work = Work::new(d, wanted, None, began + self.timing().serves());
+        let wanted = lane::after_commit(&d);
+        let mut work = Work::new(d, wanted, None, began + self.timing().serves()).without(done);
         let accepted = self.send(&mut work, until).await;
         if accepted && is_to_be_noted(&work.d) {
             // Told to the database after the answer: nobody waits for a second commit.

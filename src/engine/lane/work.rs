@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub d: Deployment,
     /// Each once the one before is accepted on every route; when all are, so is the rollback.
     wanted: VecDeque<Action>,
+    /// The first of them as long as there were any.
+    first: Option<Action>,
     /// What became of the first of them, by route.
     routes: BTreeMap<usize, Result<(), String>>,
     /// After that, if time is left.
@@ -50,7 +52,23 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(d: Deployment, wanted: impl IntoIterator<Item = Action>, after: Option<Action>, until: Instant) -> Self {
-        Self { d, wanted: wanted.into_iter().collect(), routes: BTreeMap::new(), after, note: None, until, bundle: None }
+        let wanted: VecDeque<_> = wanted.into_iter().collect();
+        Self { d, first: wanted.front().cloned(), wanted, routes: BTreeMap::new(), after, note: None, until, bundle: None }
+    }
+
+    /// What became of it, for whoever is to send the same by the record.
+    pub(super) fn done(self) -> Ahead {
+        let accepted = if self.wanted.is_empty() { self.first.iter().cloned().collect() } else { Vec::new() };
+        Ahead { first: self.first, routes: self.routes, accepted }
+    }
+
+    /// Sends nothing again that was accepted before the record came, on no route.
+    pub(super) fn without(mut self, done: Ahead) -> Self {
+        if self.first.is_some() && self.first == done.first {
+            self.routes = done.routes;
+        }
+        self.wanted.retain(|action| !done.accepted.contains(action));
+        self
     }
 
     /// What became of it so far. The routes of an action that is over are all accepted.
@@ -63,6 +81,16 @@ impl Work {
         };
         self.routes.iter().filter_map(one).collect()
     }
+}
+
+/// What was sent side by side with the record, or in its absence.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    first: Option<Action>,
+    /// What became of it, by route.
+    routes: BTreeMap<usize, Result<(), String>>,
+    /// What was accepted on every route.
+    pub accepted: Vec<Action>,
 }
 
 /// Whose work goes on after its answer.

@@ -3,7 +3,12 @@
 use std::time::{Duration, Instant};
 
 use cutover::{
-    domain::{deployment::Deployment, ids::DeploymentId, phase::Phase},
+    domain::{
+        command::{Command, PromoteTo},
+        deployment::Deployment,
+        ids::DeploymentId,
+        phase::Phase,
+    },
     engine::{
         api::{RollbackOf, RolledBack},
         settings::EngineSettings,
@@ -107,4 +112,39 @@ async fn an_answer_that_is_late_is_asked_for_once_more_where_that_is_worth_while
     let answer = back(&house).await;
     assert!(answer.accepted && asked.elapsed() < PATIENCE, "{answer:?}");
     assert_eq!(house.cloud.world().rules_left(), 0);
+}
+
+#[tokio::test]
+async fn what_went_ahead_of_the_record_is_told_by_route_and_not_sent_again() {
+    let mut trusted = settings();
+    trusted.timing.commit_delay = 2 * PATIENCE;
+    let (house, _) = baking(trusted.clone()).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    house.cloud.world().refuse_on = Some(1);
+    let before = house.cloud.world().changes.len();
+    let answer = back(&house).await;
+    let outcomes: Vec<_> = answer.routes.iter().map(|outcome| (outcome.route.as_str(), outcome.accepted)).collect();
+    assert_eq!(outcomes, [("public", true), ("internal", false)]);
+    assert_eq!(house.cloud.world().changes[before..], ["delete_rules"], "the route that took it was asked once");
+
+    let (house, _) = baking(trusted).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    let answer = back(&house).await;
+    assert!(answer.accepted && answer.routes.len() == 2 && answer.routes.iter().all(|outcome| outcome.accepted), "{answer:?}");
+}
+
+#[tokio::test]
+async fn shields_do_not_wait_for_what_an_old_copy_sent_ahead() {
+    let mut settings = EngineSettings { rollback_tries_for: PATIENCE, act_timeout: PATIENCE, ..settings() };
+    settings.timing.commit_delay = 2 * PATIENCE;
+    let (house, id) = baking(settings).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    house.give(id, Command::Promote(PromoteTo::Next)).await;
+    house.until(id, "the commit", |d| matches!(d.phase, Phase::Committing { .. })).await;
+    // Of the deletions that the copy still believes in, on either route, none is answered.
+    house.cloud.world().hang = 2;
+    let asked = Instant::now();
+    let answer = tokio::time::timeout(PATIENCE / 2, back(&house)).await;
+    assert!(answer.is_ok_and(|answer| answer.accepted), "{:?}", asked.elapsed());
+    assert_eq!(house.cloud.world().rules_left(), 2, "a shield on each route");
 }
