@@ -93,6 +93,8 @@ pub(super) struct NotGiven {
 #[derive(Debug, Default)]
 struct Kept {
     credentials: Option<Good>,
+    /// There were some before, if there are none now.
+    had_some: bool,
     dropped: Option<SystemTime>,
 }
 
@@ -128,7 +130,7 @@ impl Kept {
         let until = credentials.expiry();
         let life = until.map(|until| until.duration_since(now).unwrap_or_default());
         let renew = now + life.map_or(ENDLESS, |life| life.saturating_sub(EARLY.min(life / 3)));
-        self.credentials = Some(Good { credentials, renew, until });
+        (self.credentials, self.had_some) = (Some(Good { credentials, renew, until }), true);
     }
 
     /// Nobody answered: the old ones serve on.
@@ -218,7 +220,8 @@ impl Session {
         if let AtHand::Good(credentials) = self.kept().at(SystemTime::now()) {
             return Ok(credentials);
         }
-        let fetched = self.0.source.fetch(lane).await;
+        let had_some = self.kept().had_some;
+        let fetched = self.0.source.fetch(lane, had_some).await;
         let now = SystemTime::now();
         let mut kept = self.kept();
         match (fetched, kept.at(now)) {
@@ -263,10 +266,10 @@ impl ProvideCredentials for Session {
 }
 
 impl Source {
-    async fn fetch(&self, lane: Lane) -> Given {
+    async fn fetch(&self, lane: Lane, had_some: bool) -> Given {
         match self {
             Self::Own(Some(provider)) => match timeout(FETCH_TIMEOUT, provider.provide_credentials()).await {
-                Ok(given) => given.map_err(|error| NotGiven::by_the_chain(&error)),
+                Ok(given) => given.map_err(|error| NotGiven::by_the_chain(&error, had_some)),
                 Err(_) => Err(self.silent(FETCH_TIMEOUT)),
             },
             Self::Own(None) => Err(NotGiven { said: "there is nobody to ask for credentials".to_owned(), may_pass: false }),
@@ -288,8 +291,15 @@ impl Source {
 }
 
 impl NotGiven {
-    fn by_the_chain(error: &CredentialsError) -> Self {
-        let may_pass = matches!(error, CredentialsError::ProviderTimedOut(_));
+    /// Whoever gives them (a metadata service, a container's agent, STS for a web identity) may be out of reach for a while, and the
+    /// chain tells that and a refusal alike. So only what is set up wrong is final, and that there is nobody to ask where nobody
+    /// ever gave any: a metadata service that does not answer looks the same to the chain.
+    fn by_the_chain(error: &CredentialsError, had_some: bool) -> Self {
+        let may_pass = match error {
+            CredentialsError::InvalidConfiguration(_) => false,
+            CredentialsError::CredentialsNotLoaded(_) => had_some,
+            _ => true,
+        };
         Self { said: fault::chain(error), may_pass }
     }
 }
@@ -453,6 +463,18 @@ mod tests {
         answer.notify_one();
         session.ready(Lane::Rollback, Duration::from_secs(30)).await.unwrap();
         assert_eq!(asked.load(Ordering::SeqCst), 1, "the first one's question went on without them");
+    }
+
+    #[test]
+    fn a_source_that_is_out_of_reach_is_no_refusal() {
+        let may_pass = |error: &CredentialsError, had_some| NotGiven::by_the_chain(error, had_some).may_pass;
+        for away in [CredentialsError::provider_error("sts does not answer"), CredentialsError::unhandled("no agent")] {
+            assert!(may_pass(&away, true) && may_pass(&away, false), "{away:?}");
+        }
+        let nobody = CredentialsError::not_loaded("no metadata service");
+        assert!(may_pass(&nobody, true), "there was one before");
+        assert!(!may_pass(&nobody, false));
+        assert!(!may_pass(&CredentialsError::invalid_configuration("half a key"), true));
     }
 
     #[test]
