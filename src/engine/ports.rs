@@ -443,8 +443,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// that a later call takes to connect.
     fn warm(&self, d: &Deployment) -> impl Future<Output = ()> + Send;
     /// The lines by which a person with rights of their own sends all traffic back, were everything else down; none when nothing of
-    /// `d` is at the provider yet.
-    fn by_hand(&self, d: &Deployment) -> Vec<String>;
+    /// `d` is at the provider yet. `old`: it may be otherwise by now, so that only what is right in every phase will do.
+    fn by_hand(&self, d: &Deployment, old: bool) -> Vec<String>;
     /// Whether sessions stick to a side of the split that a plan's rules make; `None` where that cannot be told.
     fn is_sticky(&self, plan: &Plan) -> Option<bool>;
     /// Returns once an answer to a rollback's `action`, sent just now, is later than most of late, if it is worth sending it once

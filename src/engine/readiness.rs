@@ -88,7 +88,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             sticky: plan.and_then(|plan| self.cloud.is_sticky(plan)),
             measured: self.past.last(),
             calls: calls.unwrap_or_default(),
-            by_hand: running.map(|d| self.cloud.by_hand(d)).unwrap_or_default(),
+            by_hand: running.map(|d| self.cloud.by_hand(d, as_of.is_some())).unwrap_or_default(),
             target,
             deployment,
             readiness,

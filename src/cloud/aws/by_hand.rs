@@ -2,7 +2,7 @@
 //!
 //! Before the commit the overlays are deleted: below them every base is still on blue. From then on a base may be on green, and one
 //! line a route raises the shield that the lane would: above all else, so that whatever lies below, traffic is on blue from the
-//! moment that it is accepted. Nothing follows it. To delete the overlay as well would gain nothing, and were the shield refused (its number
+//! moment that it is accepted. So it is in every phase, and it is the line wherever the record could not be read. Nothing follows it. To delete the overlay as well would gain nothing, and were the shield refused (its number
 //! taken, a right missing) the next line, pasted with it, would leave a green base with blue's slot in no rule. The service does
 //! the rest when it is back: either line is an order to it.
 
@@ -10,27 +10,18 @@ use super::{names, rule_changes, shape, spelled};
 use crate::{
     domain::{
         deployment::Deployment,
-        drift,
-        phase::Phase,
+        lane,
         plan::{Plan, RoutePlan},
         survey::Role,
     },
     engine::ports::Fault,
 };
 
-/// By what `d` says of itself; where that is old, a look at the console comes first. None when no way leads back.
-pub(super) fn lines(installation: &str, d: &Deployment) -> Vec<String> {
-    let Some(plan) = &d.plan else { return Vec::new() };
-    let shield = match d.phase {
-        Phase::Committing { .. } => true,
-        Phase::RollingBack { shield, .. } => shield,
-        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => {
-            drift::base_is_off_blue(d)
-        }
-        Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => return Vec::new(),
-    };
+/// By what `d` says of itself, unless that is `old`. None when no way leads back.
+pub(super) fn lines(installation: &str, d: &Deployment, old: bool) -> Vec<String> {
+    let (Some(plan), Some(shield)) = (&d.plan, lane::needs_shield(d)) else { return Vec::new() };
     let region = shape::region(&d.declaration);
-    if shield {
+    if shield || old {
         let line = |route| raise(installation, d, plan, route).unwrap_or_else(|fault| format!("# {}: {fault}", route.route));
         return plan.routes.iter().map(|route| format!("{} --region {region}", line(route))).collect();
     }
@@ -59,7 +50,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{phase::BackAs, sample, weight::Weight};
+    use crate::domain::{
+        phase::{BackAs, Phase},
+        sample,
+        weight::Weight,
+    };
 
     fn deployment(routes: usize, phase: Phase) -> Deployment {
         let mut d = sample::deployment(routes, phase);
@@ -78,11 +73,11 @@ mod tests {
     fn before_the_commit_the_overlays_go_and_where_there_are_none_there_is_nothing_to_do() {
         let baking = deployment(2, Phase::Baking { seen_at: None, commit_now: false });
         let delete = |i| format!("aws elbv2 delete-rule --rule-arn overlay-{i} --region eu-west-1");
-        assert_eq!(lines("me", &baking), [delete(0), delete(1)]);
+        assert_eq!(lines("me", &baking, false), [delete(0), delete(1)]);
         let back = deployment(1, Phase::RollingBack { shield: false, ends: BackAs::RolledBack });
-        assert_eq!(lines("me", &back), [delete(0)]);
+        assert_eq!(lines("me", &back, false), [delete(0)]);
         for phase in [Phase::Provisioning, Phase::Retiring, Phase::Succeeded, Phase::RolledBack] {
-            assert_eq!(lines("me", &deployment(1, phase)), [""; 0]);
+            assert_eq!(lines("me", &deployment(1, phase), false), [""; 0]);
         }
     }
 
@@ -95,10 +90,20 @@ mod tests {
             {\"Key\":\"cutover:environment\",\"Value\":\"prod\"},\
             {\"Key\":\"cutover:deployment\",\"Value\":\"00000000-0000-0000-0000-00000000002a\"},\
             {\"Key\":\"cutover:role\",\"Value\":\"shield\"},{\"Key\":\"cutover:route\",\"Value\":\"route-0\"}]' --region eu-west-1";
-        let committing = lines("me", &deployment(2, COMMITTING));
+        let committing = lines("me", &deployment(2, COMMITTING), false);
         assert_eq!((committing[0].as_str(), committing.len()), (expected, 2), "one a route, and no other");
         let back = deployment(1, Phase::RollingBack { shield: true, ends: BackAs::RolledBack });
-        assert!(lines("me", &back)[0].starts_with("aws elbv2 create-rule "));
+        assert!(lines("me", &back, false)[0].starts_with("aws elbv2 create-rule "));
+    }
+
+    #[test]
+    fn what_is_old_may_have_committed_since_so_that_the_shield_goes_up_in_every_phase() {
+        let by_shields = lines("me", &deployment(2, COMMITTING), false);
+        let back = Phase::RollingBack { shield: false, ends: BackAs::RolledBack };
+        for phase in [Phase::Provisioning, Phase::Verifying, Phase::Baking { seen_at: None, commit_now: false }, back] {
+            assert_eq!(lines("me", &deployment(2, phase), true), by_shields);
+        }
+        assert_eq!(lines("me", &deployment(2, Phase::Retiring), true), [""; 0]);
     }
 
     #[test]
@@ -107,6 +112,6 @@ mod tests {
         let mut o = sample::observation(&baking, Weight::ALL);
         sample::route_mut(&mut o, 0).base = crate::domain::observation::Forward::Split(Weight::ALL);
         baking = baking.having_seen(&o, &crate::domain::timing::Timing::default(), sample::at(0));
-        assert!(lines("me", &baking)[0].starts_with("aws elbv2 create-rule "));
+        assert!(lines("me", &baking, false)[0].starts_with("aws elbv2 create-rule "));
     }
 }

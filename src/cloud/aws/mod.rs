@@ -168,8 +168,8 @@ impl Cloud for AwsCloud {
         rule_changes::is_sticky(plan)
     }
 
-    fn by_hand(&self, d: &Deployment) -> Vec<String> {
-        by_hand::lines(&self.installation, d)
+    fn by_hand(&self, d: &Deployment, old: bool) -> Vec<String> {
+        by_hand::lines(&self.installation, d, old)
     }
 
     async fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> Result<(), Fault> {

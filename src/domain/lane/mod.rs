@@ -24,10 +24,28 @@ use super::{action::Action, deployment::Deployment, drift, phase::Phase, timing:
 /// entering `committing` and writing the base: the other half is for the call itself.
 #[must_use]
 pub fn at_once(copy: &Deployment, confirmed: Duration, timing: &Timing) -> Option<Action> {
-    let let_go = copy.intent.abandon.is_some();
-    let before_commit = copy.phase.may_go_back() && !copy.phase.base_may_be_green() && !let_go;
-    let base_on_blue = before_commit && !drift::base_is_off_blue(copy);
-    (base_on_blue && confirmed <= timing.commit_delay / 2).then(|| delete_overlays(copy)).flatten()
+    let legal = copy.phase.may_go_back() && copy.intent.abandon.is_none();
+    let base_on_blue = needs_shield(copy) == Some(false);
+    (legal && base_on_blue && confirmed <= timing.commit_delay / 2).then(|| delete_overlays(copy)).flatten()
+}
+
+/// Whether a base may be on green, by what `d` says of itself: then a shield goes above it first. `None`: no way leads back.
+#[must_use]
+pub fn needs_shield(d: &Deployment) -> Option<bool> {
+    match d.phase {
+        Phase::Committing { .. } => Some(true),
+        Phase::RollingBack { shield, .. } => Some(shield),
+        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => {
+            Some(drift::base_is_off_blue(d))
+        }
+        Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => None,
+    }
+}
+
+/// Whether the load balancer has accepted all that a rollback asked of it.
+#[must_use]
+pub fn is_accepted(d: &Deployment) -> bool {
+    d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
 }
 
 /// What must be accepted before the lane answers, in this order: each once the one before is accepted on every route.
@@ -36,17 +54,7 @@ pub fn at_once(copy: &Deployment, confirmed: Duration, timing: &Timing) -> Optio
 /// Nothing when no overlay was recorded (green never had traffic), nor when an earlier request was answered already.
 #[must_use]
 pub fn after_commit(committed: &Deployment) -> Vec<Action> {
-    let shield = match &committed.phase {
-        Phase::Committing { .. } => true,
-        Phase::RollingBack { shield, .. } => *shield,
-        Phase::Pending | Phase::Provisioning | Phase::Verifying | Phase::Shifting { .. } | Phase::Baking { .. } => {
-            drift::base_is_off_blue(committed)
-        }
-        Phase::Retiring | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => return Vec::new(),
-    };
-    if is_accepted(committed) {
-        return Vec::new();
-    }
+    let Some(shield) = needs_shield(committed).filter(|_| !is_accepted(committed)) else { return Vec::new() };
     let shields = shield.then(|| Action::RaiseShields { routes: (0..committed.overlays.len()).collect() });
     shields.into_iter().chain(delete_overlays(committed)).collect()
 }
@@ -80,10 +88,6 @@ pub fn by_route(action: &Action, d: &Deployment) -> Vec<(usize, Action)> {
         }
         other => vec![(0, other.clone())],
     }
-}
-
-fn is_accepted(d: &Deployment) -> bool {
-    d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
 }
 
 /// On every route of the plan, before there are overlays too.

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::delete_overlays;
+use super::{delete_overlays, needs_shield};
 use crate::domain::{
     action::Action,
     deployment::Deployment,
-    drift,
     observation::{Known, Observation, RouteView},
     phase::Phase,
     time,
@@ -58,7 +57,8 @@ pub fn without_record(bundle: &Deployment, age: Duration, timing: &Timing, now: 
         _ => Duration::ZERO,
     };
     let within = timing.serves().saturating_sub(age.max(quiet));
-    let orders = orders(bundle, base_is_on_blue(bundle), within);
+    // Were the bundle wrong, the shield is above.
+    let orders = orders(bundle, needs_shield(bundle) == Some(false), within);
     // What little is left may not be enough for a slow load balancer, and a look gives it back.
     if within >= timing.serves() / LAST && !within.is_zero() {
         return Unrecorded::Send(orders);
@@ -101,12 +101,6 @@ fn orders(bundle: &Deployment, on_blue: bool, within: Duration) -> Orders {
         overlays: delete_overlays(bundle).filter(|_| on_blue),
         within,
     }
-}
-
-/// By the bundle alone. Were it wrong, the shield is above.
-fn base_is_on_blue(bundle: &Deployment) -> bool {
-    let may_be_green = bundle.phase.base_may_be_green() || matches!(bundle.phase, Phase::RollingBack { shield: true, .. });
-    !may_be_green && !drift::base_is_off_blue(bundle)
 }
 
 #[cfg(test)]

@@ -280,8 +280,7 @@ fn known(d: Deployment) -> Outcome {
 }
 
 fn is_to_be_noted(d: &Deployment) -> bool {
-    let noted = d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some());
-    !noted && !d.phase.is_terminal() && !d.overlays.is_empty()
+    !lane::is_accepted(d) && !d.phase.is_terminal() && !d.overlays.is_empty()
 }
 
 fn late() -> StoreError {

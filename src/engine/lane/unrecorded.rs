@@ -50,7 +50,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     pub(super) async fn unrecorded(&self, bundle: &Bundle, given: &Given, until: Instant) -> Result<Done, Trouble> {
         let mut d = asked(&bundle.deployment, given)?;
         self.journal.tell(&mut d);
-        if is_accepted(&d) {
+        if lane::is_accepted(&d) {
             let durable = is_on_record(&bundle.deployment);
             return Ok(Done { outcome: answered(d, durable, None), accepted: Vec::new() });
         }
@@ -132,7 +132,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     }
 
     fn out_of_reach(&self, d: &Deployment, why: String) -> Trouble {
-        Trouble::OutOfReach { why, by_hand: self.cloud.by_hand(d) }
+        Trouble::OutOfReach { why, by_hand: self.cloud.by_hand(d, true) }
     }
 }
 
@@ -152,12 +152,8 @@ fn is_on_record(copy: &Deployment) -> bool {
     copy.intent.rollback.is_some() || copy.going_back.is_some()
 }
 
-fn is_accepted(d: &Deployment) -> bool {
-    d.intent.rollback_accepted_at.is_some() || d.going_back.as_ref().is_some_and(|back| back.accepted_at.is_some())
-}
-
 fn answered(d: Deployment, durable: bool, rest: Option<Work>) -> Outcome {
-    let accepted = is_accepted(&d);
+    let accepted = lane::is_accepted(&d);
     let routes = rest.as_ref().map(Work::outcomes).unwrap_or_default();
     Outcome { answer: Ok(RolledBack { deployment: Box::new(d), mode: Mode::Instant, accepted, durable, routes }), rest }
 }

@@ -69,7 +69,8 @@ pub struct StandingView {
     /// What would be asked of the provider, in order, each by the action that a policy must allow and with what it names.
     #[schema(example = json!(["elasticloadbalancing:DeleteRule arn:…:listener-rule/app/web/50dc/f2f7/9683"]))]
     pub calls: Vec<String>,
-    /// The same as lines of the `aws` command line, for when everything else is down. They change with the phase.
+    /// Lines of the `aws` command line that do the same, for when everything else is down. They change with the phase; with `as_of`
+    /// they are what is right in every phase.
     pub by_hand: Vec<String>,
     /// Only while the database is away: when this was read from it. It may be otherwise by now.
     #[serde(skip_serializing_if = "Option::is_none")]
