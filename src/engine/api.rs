@@ -346,6 +346,8 @@ pub trait Api: Send + Sync + 'static {
     fn known_owner(&self, sha256: [u8; 32], at_most: Duration) -> Option<TokenOwner>;
     fn ready(&self) -> BoxFuture<'_, Result<Ready, Trouble>>;
     fn lane(&self) -> LaneFigures;
+    /// The same of one figure, for whoever is in a hurry.
+    fn database_is_away(&self) -> bool;
     /// Deployments by status, and the age of the engine's last tick: for the metrics.
     fn figures(&self) -> BoxFuture<'_, Result<Figures, Trouble>>;
     /// What the provider was asked: known without the records.

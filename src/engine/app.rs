@@ -336,6 +336,10 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
         Self::ready(self).boxed()
     }
 
+    fn database_is_away(&self) -> bool {
+        self.bundles.database_is_away()
+    }
+
     fn lane(&self) -> LaneFigures {
         self.lane_figures()
     }

@@ -145,7 +145,7 @@ async fn owner(edge: &Edge, headers: &HeaderMap, terms: Terms) -> Result<Actor, 
     if let Some(actor) = edge.owners.find(&digest, now, if terms.urgent { KEPT_FOR } else { FRESH_FOR }) {
         return Ok(actor);
     }
-    let away = edge.api.lane().database_is_away;
+    let away = edge.api.database_is_away();
     // All that this replica was told: no older than what is enough, but while the database is away.
     let known = || edge.api.known_owner(digest, KEPT_FOR).map(Actor::from);
     let is_enough = if away { terms.without_database } else { terms.urgent };

@@ -61,6 +61,8 @@ pub struct Front {
     pub broken: AtomicBool,
     /// How often a token was looked up.
     pub looks: AtomicUsize,
+    /// How often all figures of the lane were put together.
+    pub figured: AtomicUsize,
     /// How often a deployment was read.
     pub reads: AtomicUsize,
     /// A command's record moves between reading and writing, this often, without showing anything new.
@@ -166,7 +168,11 @@ impl Api for Front {
     fn known_owner(&self, sha256: [u8; 32], at_most: Duration) -> Option<TokenOwner> {
         Api::known_owner(&self.app, sha256, at_most)
     }
+    fn database_is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed) || self.app.database_is_away()
+    }
     fn lane(&self) -> LaneFigures {
+        self.figured.fetch_add(1, Ordering::Relaxed);
         let figures = Api::lane(&self.app);
         LaneFigures { database_is_away: figures.database_is_away || self.away.load(Ordering::Relaxed), ..figures }
     }
@@ -285,6 +291,7 @@ impl Door {
             away: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             looks: AtomicUsize::new(0),
+            figured: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             moves: AtomicUsize::new(0),
         });

@@ -90,6 +90,7 @@ async fn whom_the_database_knew_may_go_back_and_look_and_nothing_else() {
     assert_eq!(door.get(&url).await.status, 200);
     assert_eq!(door.post(&format!("{url}/rollback"), json!({})).await.status, 200);
     assert_eq!(door.front.looks.load(Ordering::Relaxed), looks, "neither waits for a database that is away");
+    assert_eq!(door.front.figured.load(Ordering::Relaxed), 0, "nor for a histogram");
 }
 
 #[tokio::test]
