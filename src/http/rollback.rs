@@ -37,7 +37,7 @@ async fn go_back(edge: Edge, by: Actor, of: RollbackOf, mut query: Parameters, b
 /// Whether one could go back now
 ///
 /// `ready`, `degraded` or `no`, why, and what to do; who would serve again; how long it took before; the exact calls, and the lines by
-/// hand. What was not seen makes it `degraded`, never `no`. While the database is away it is told by what this replica remembers
+/// hand. It is told by the same rule as a rollback is answered. What was not seen makes it `degraded`, never `no`. While the database is away it is told by what this replica remembers
 /// (`as_of`).
 #[utoipa::path(
     get, path = "/v1/services/{service}/environments/{environment}/rollback", operation_id = "rollback_readiness", tag = "rollback",
@@ -59,7 +59,7 @@ pub async fn readiness(State(edge): State<Edge>, At(target): At, query: Paramete
 ///
 /// Where nothing runs the old servers are gone: the answer is a new deployment (`mode` `redeploy`, `Location`, 202) of the image that was
 /// live before the live one first was, straight to 100 percent behind the health gate, checked as any other (422). While it runs, asking again
-/// gives the same one; roll *it* back by its id.
+/// gives the same one, and so it does for 10 minutes after its good end (200); roll *it* back by its id.
 #[utoipa::path(
     post, path = "/v1/services/{service}/environments/{environment}/rollback", operation_id = "rollback_service", tag = "rollback",
     params(
@@ -69,7 +69,8 @@ pub async fn readiness(State(edge): State<Edge>, At(target): At, query: Paramete
     ),
     request_body = Option<ReasonBody>,
     responses(
-        (status = 200, description = "Accepted on every route, or the plan of a dry run", body = RollbackAnswer),
+        (status = 200, description = "Accepted on every route; or the plan of a dry run; or a redeploy that ended well a moment ago",
+            body = RollbackAnswer, headers(("location" = Option<String>))),
         (status = 202, description = "Taken down, not yet accepted everywhere; or a redeploy", body = RolledBackView,
             headers(("location" = Option<String>))),
         Problems

@@ -12,6 +12,15 @@ fn the_committed_document_is_what_the_code_says() {
 }
 
 #[test]
+fn whatever_a_rollback_of_a_service_is_answered_with_may_be_a_redeploy_with_its_place() {
+    let document = serde_json::to_value(cutover::http::openapi()).unwrap();
+    let answers = &document["paths"]["/v1/services/{service}/environments/{environment}/rollback"]["post"]["responses"];
+    for status in ["200", "202"] {
+        assert!(answers[status]["headers"]["location"].is_object(), "{status}");
+    }
+}
+
+#[test]
 fn every_call_is_described_for_people() {
     let document = serde_json::to_value(cutover::http::openapi()).unwrap();
     let mut ids = HashSet::new();
