@@ -12,7 +12,7 @@ use super::{
     observation::Launches,
     phase::Phase,
     plan::BluePlan,
-    redeploy::Before,
+    redeploy::{Before, Way},
     time,
     timing::Timing,
     weight::Weight,
@@ -92,11 +92,11 @@ fn degraded(detail: impl Into<String>, to_do: impl Into<String>) -> Reason {
     Reason { state: State::Degraded, detail: detail.into(), to_do: to_do.into() }
 }
 
-/// Of a service/environment: `newest` is the deployment that runs, else the last that ended; `before` is what would be deployed anew
-/// where nothing runs. `as_of`: the database is away, and was last heard of it then.
+/// Of a service/environment: `newest` is the deployment that runs, else the last that ended, with how a rollback is answered by it;
+/// `before` is what would be deployed anew where nothing runs. `as_of`: the database is away, and was last heard of it then.
 #[must_use]
 pub fn of_service(
-    newest: Option<&Deployment>,
+    newest: Option<(&Deployment, Way)>,
     before: Option<&Before>,
     as_of: Option<Timestamp>,
     timing: &Timing,
@@ -107,7 +107,8 @@ pub fn of_service(
             "no deployment has run yet, so there is nothing to go back to",
             "nothing; the first deployment makes the second one reversible",
         )]),
-        (Some(d), Some(before)) if d.phase.is_terminal() => {
+        (Some((d, Way::Again)), _) => Readiness::of(again(d, as_of)),
+        (Some((d, Way::Anew)), Some(before)) => {
             let version = before.version.as_ref().map(|version| format!(" ({version})")).unwrap_or_default();
             Readiness::of(vec![degraded(
                 format!(
@@ -118,7 +119,7 @@ pub fn of_service(
                 "a dry run of the rollback makes every check and says every step",
             )])
         }
-        (Some(d), _) => of(d, as_of, timing, now),
+        (Some((d, _)), _) => of(d, as_of, timing, now),
     }
 }
 
@@ -129,12 +130,7 @@ pub fn of(d: &Deployment, as_of: Option<Timestamp>, timing: &Timing, now: Timest
         return Readiness::of(vec![over]);
     }
     let mut reasons = Vec::new();
-    reasons.extend(as_of.map(|at| {
-        degraded(
-            format!("the database is away; this is what was last read from it at {at:.0}"),
-            "bring the database back; a rollback is taken all the same, shields first",
-        )
-    }));
+    reasons.extend(as_of.map(|at| away(at, "bring the database back; a rollback is taken all the same, shields first")));
     // Until there are overlays all traffic is on blue, and going back changes nothing for anybody.
     if let (Some(plan), false) = (&d.plan, d.overlays.is_empty()) {
         match &plan.blue {
@@ -147,6 +143,26 @@ pub fn of(d: &Deployment, as_of: Option<Timestamp>, timing: &Timing, now: Timest
         routes(d, timing, now, &mut reasons);
     }
     Readiness::of(reasons)
+}
+
+fn away(since: Timestamp, to_do: &str) -> Reason {
+    degraded(format!("the database is away; this is what was last read from it at {since:.0}"), to_do)
+}
+
+/// Of the rollback that was asked for before.
+fn again(d: &Deployment, as_of: Option<Timestamp>) -> Vec<Reason> {
+    let Some(taken) = d.takes_back else { return over(d).into_iter().collect() };
+    let number = d.number;
+    if d.phase.is_terminal() {
+        let detail = format!("nothing runs: #{number} has taken #{taken} back; there is nothing to go back to now");
+        return vec![no(detail, "to return to an older image, deploy that image")];
+    }
+    let under_way = degraded(
+        format!("#{number} is on its way to take #{taken} back: a rollback is answered with it, and sends nothing more"),
+        "follow it; to stop it, roll it back by its own id",
+    );
+    let away = as_of.map(|at| away(at, "bring the database back: until then it stays as it is"));
+    [under_way].into_iter().chain(away).collect()
 }
 
 /// Why there is no way back any more.

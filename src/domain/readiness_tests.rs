@@ -134,10 +134,11 @@ fn without_anything_to_go_back_from_it_is_no_and_says_why() {
     let none = of_service(None, None, None, &timing, at(0));
     assert_eq!((none.state, none.reasons.len()), (State::No, 1));
     let before = Before { image: crate::domain::ids::Image::Template(6), version: Some("8.2.9".to_owned()) };
-    let anew = of_service(Some(&looked(Phase::Succeeded, |_| {})), Some(&before), None, &timing, at(101));
+    let succeeded = looked(Phase::Succeeded, |_| {});
+    let anew = of_service(Some((&succeeded, Way::Anew)), Some(&before), None, &timing, at(101));
     assert_eq!((anew.state, anew.reasons.len()), (State::Degraded, 1));
     assert!(anew.reasons[0].detail.contains("deploys lt:6 (8.2.9) anew"), "{anew:?}");
-    let running = of_service(Some(&looked(BAKING, |_| {})), Some(&before), None, &timing, at(101));
+    let running = of_service(Some((&looked(BAKING, |_| {}), Way::Back)), Some(&before), None, &timing, at(101));
     assert_eq!(running.state, State::Ready, "what runs goes back at once");
     let words = [
         (Phase::Retiring, "past its commit"),
@@ -156,6 +157,25 @@ fn without_anything_to_go_back_from_it_is_no_and_says_why() {
     let mut first = looked(BAKING, |_| {});
     first.plan.as_mut().unwrap().blue = None;
     assert_eq!(told(&first, 101).0, State::Degraded);
+}
+
+#[test]
+fn a_rollback_that_was_asked_for_before_is_what_a_further_one_is_answered_with() {
+    let timing = Timing::default();
+    let told = |takes_back, phase, as_of| {
+        let mut d = looked(phase, |_| {});
+        (d.number, d.takes_back) = (3, takes_back);
+        let readiness = of_service(Some((&d, Way::Again)), None, as_of, &timing, at(101));
+        (readiness.state, readiness.reasons.into_iter().map(|reason| reason.detail).collect::<Vec<_>>().join("; "))
+    };
+    let (state, why) = told(Some(2), BAKING, None);
+    assert!(state == State::Degraded && why.contains("#3 is on its way to take #2 back"), "{why}");
+    let (state, why) = told(Some(2), BAKING, Some(at(90)));
+    assert!(state == State::Degraded && why.contains("1970-01-01T00:01:30Z"), "{why}");
+    let (state, why) = told(Some(2), Phase::Succeeded, None);
+    assert!(state == State::No && why.contains("#3 has taken #2 back"), "{why}");
+    let (state, why) = told(None, Phase::RolledBack, None);
+    assert!(state == State::No && why.contains("#3 has gone back"), "{why}");
 }
 
 #[test]

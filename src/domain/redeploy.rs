@@ -1,16 +1,41 @@
 //! Going back from a deployment that has ended: its old servers are gone, so the image before it is deployed anew, straight to 100 %.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use super::{
     declaration::{Declaration, Stage, Strategy},
     deployment::{Deployment, Live},
     ids::Image,
     phase::Phase,
-    time::BakeTime,
+    time::{self, BakeTime},
     weight::Weight,
 };
 
-/// Deployments that succeeded, as far back as anybody looks for what to go back to.
-pub const HISTORY_MAX: usize = 200;
+/// How a rollback of a service/environment is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// What runs goes back at once.
+    Back,
+    /// By the rollback that was asked for before, which runs, or ended well a moment ago: nothing is sent.
+    Again,
+    /// By a new deployment of the image before.
+    Anew,
+}
+
+/// By the deployment that runs, else the last that ended. Whoever asks twice within `repeats_for` gets the same rollback twice.
+#[must_use]
+pub fn way(newest: &Deployment, now: Timestamp, repeats_for: Duration) -> Way {
+    let lately = newest.ended_at.is_some_and(|at| time::between(at, now) <= repeats_for);
+    match (newest.takes_back, &newest.phase) {
+        (Some(_), phase) if !phase.is_terminal() => Way::Again,
+        (None, phase) if !phase.is_terminal() => Way::Back,
+        // Of one that took something back only a good end is a rollback: taken back itself it left users where they were.
+        (Some(_), Phase::Succeeded) | (None, Phase::RolledBack) if lately => Way::Again,
+        _ => Way::Anew,
+    }
+}
 
 /// What to go back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +46,7 @@ pub struct Before {
 }
 
 /// The image that was live before the live one *first* was. The one before the last deployment would not do: after a rollback
-/// that is the very release that was left. `history` holds deployments that succeeded, in any order; `declared` is in force now: a
+/// that is the very release that was left. `history` holds deployments that succeeded, in any order, those two at least; `declared` is in force now: a
 /// version of another launch template than its is another image, however it is called.
 #[must_use]
 pub fn image_before(live: &Live, history: &[Deployment], declared: &Declaration) -> Option<Before> {
@@ -48,7 +73,7 @@ pub fn image_before(live: &Live, history: &[Deployment], declared: &Declaration)
 /// Straight to 100 % behind the health gate; the last bake as declared, so that going back from it is instant, too.
 #[must_use]
 pub fn strategy(declared: &Strategy) -> Strategy {
-    let all = Stage { weight: Weight::ALL, bake_time: BakeTime::For(std::time::Duration::ZERO) };
+    let all = Stage { weight: Weight::ALL, bake_time: BakeTime::For(Duration::ZERO) };
     Strategy { stages: vec![all], ..declared.clone() }
 }
 
@@ -65,6 +90,27 @@ mod tests {
         ids::{GroupName, SlotRef},
         sample,
     };
+
+    #[test]
+    fn whoever_asks_twice_gets_the_same_rollback_twice_and_what_went_on_since_is_gone_back_from() {
+        let (ended, minute) = (100, Duration::from_secs(60));
+        let by = |takes_back, phase: Phase, now| {
+            let mut d = sample::deployment(1, phase);
+            d.takes_back = takes_back;
+            d.ended_at = d.phase.is_terminal().then(|| sample::at(ended));
+            way(&d, sample::at(now), minute)
+        };
+        let baking = || Phase::Baking { seen_at: None, commit_now: false };
+        let released = |phase, now| by(None, phase, now);
+        assert_eq!([released(baking(), 0), released(Phase::Retiring, 0)], [Way::Back; 2]);
+        assert_eq!([released(Phase::RolledBack, 160), released(Phase::RolledBack, 161)], [Way::Again, Way::Anew]);
+        let others = [Phase::Succeeded, Phase::Cancelled, Phase::Failed].map(|phase| released(phase, 100));
+        assert_eq!(others, [Way::Anew; 3]);
+        let redeploy = |phase, now| by(Some(1), phase, now);
+        assert_eq!([redeploy(baking(), 0), redeploy(Phase::Retiring, 0)], [Way::Again; 2], "it is the rollback");
+        assert_eq!([redeploy(Phase::Succeeded, 160), redeploy(Phase::Succeeded, 161)], [Way::Again, Way::Anew]);
+        assert_eq!(redeploy(Phase::RolledBack, 100), Way::Anew, "users are still on what was to be left");
+    }
 
     fn succeeded(number: u32, image: u32) -> Deployment {
         let mut d = sample::deployment(1, Phase::Succeeded);
@@ -129,7 +175,7 @@ mod tests {
     fn it_goes_straight_to_all_and_bakes_as_declared() {
         let declared = sample::strategy(&[50, 100], 60);
         let straight = strategy(&declared);
-        assert_eq!(straight.stages, [Stage { weight: Weight::ALL, bake_time: BakeTime::For(std::time::Duration::ZERO) }]);
+        assert_eq!(straight.stages, [Stage { weight: Weight::ALL, bake_time: BakeTime::For(Duration::ZERO) }]);
         assert_eq!((straight.bake_time, straight.deadlines), (declared.bake_time, declared.deadlines));
     }
 }

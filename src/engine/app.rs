@@ -34,7 +34,10 @@ use crate::domain::{
     declaration::Declaration,
     deployment::Given,
     ids::{DeploymentId, Image, Target},
+    lane,
     preflight::{Outcome, OwnHosts, Preflight},
+    redeploy::Way,
+    time,
     timing::Timing,
 };
 
@@ -103,6 +106,10 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         if found.faults.is_empty() { Ok(self.told(found)) } else { Err(Trouble::Invalid(found.faults)) }
     }
 
+    pub(super) fn timing(&self) -> Timing {
+        Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }
+    }
+
     pub(super) async fn environment_of(&self, target: &Target) -> Result<Environment, Trouble> {
         self.store.environment(target).await?.ok_or(Trouble::NotFound("service/environment"))
     }
@@ -140,8 +147,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             warn!(target = %wanted.target, why = preflight::unseen(&found), "a deployment was accepted unchecked");
         }
         let new = wanted.into_new(DeploymentId::new(Uuid::now_v7()), &by, Timestamp::now());
-        let timing = Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing };
-        match self.store.insert(new, timing.half_quiet()).await? {
+        match self.store.insert(new, self.timing().half_quiet()).await? {
             Inserted::Created(created) => Ok(Created::New(Box::new(created.deployment))),
             Inserted::NotDeclared => Err(Trouble::NotFound("service/environment")),
             Inserted::InProgress(running) => Err(Trouble::InProgress(running)),
@@ -177,33 +183,48 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
 
     async fn rollback(&self, by: Actor, of: RollbackOf, reason: Option<String>) -> Result<RolledBack, Trouble> {
         let given = Given { by: by.name.clone(), reason: reason.clone(), at: Timestamp::now() };
-        let target = match &of {
-            RollbackOf::Target(target) => Some(target.clone()),
-            RollbackOf::Deployment(_) => None,
-        };
-        match (self.lane.clone().rollback(of, given).await, target) {
+        let asked = || self.lane.clone().rollback(of.clone(), given.clone());
+        match (asked().await, &of) {
             // No deployment ever: whether the service is known makes the difference between a typo and a first day.
-            (Err(Trouble::NotFound(_)), Some(target)) => {
-                self.environment_of(&target).await?;
+            (Err(Trouble::NotFound(_)), RollbackOf::Target(target)) => {
+                self.environment_of(target).await?;
                 Err(Trouble::NothingToRollBackTo)
             }
-            (Err(Trouble::NothingToRollBackTo), Some(target)) => self.redeploy(by, target, reason).await,
+            (Err(Trouble::NothingToRollBackTo), RollbackOf::Target(target)) => {
+                match self.redeploy(by, target.clone(), reason).await {
+                    // Somebody was quicker, most likely with this very call: that one is what is meant now.
+                    Err(Trouble::InProgress(running)) if running.target == *target => match asked().await {
+                        Err(Trouble::NothingToRollBackTo) => Err(Trouble::InProgress(running)),
+                        answer => answer,
+                    },
+                    answer => answer,
+                }
+            }
             (answer, _) => answer,
         }
     }
 
     async fn plan_rollback(&self, of: RollbackOf) -> Result<Steps, Trouble> {
-        let id = match of {
-            RollbackOf::Deployment(id) => id,
-            RollbackOf::Target(target) => match self.environment_of(&target).await?.running {
-                Some(id) => id,
-                None => return self.plan_redeploy(target).await,
-            },
+        let Shown { read, as_of } = match of {
+            RollbackOf::Deployment(id) => self.read(id).await?,
+            RollbackOf::Target(target) => {
+                let newest = self.newest(&target).await?.ok_or(Trouble::NothingToRollBackTo)?;
+                match self.way(&newest.read.deployment) {
+                    Way::Back => newest,
+                    Way::Again => return Ok(steps::of_repeat(&newest.read.deployment)),
+                    Way::Anew => return self.plan_redeploy(target).await,
+                }
+            }
         };
-        let d = self.read(id).await?.read.deployment;
-        let given = Given { by: String::new(), reason: None, at: Timestamp::now() };
+        let (d, now) = (read.deployment, Timestamp::now());
+        let given = Given { by: String::new(), reason: None, at: now };
         match command::give(&d, Command::Rollback, given) {
-            Ok(_) => Ok(steps::of_rollback(&d, &|plan, action| self.cloud.calls(plan, action))),
+            Ok(_) if d.phase.is_terminal() => Ok(steps::of_repeat(&d)),
+            Ok(_) => {
+                let away = as_of.map(|at| time::between(at, now));
+                let orders = lane::would_send(&d, away, &self.timing(), now);
+                Ok(steps::of_rollback(&d, &orders, &|plan, action| self.cloud.calls(plan, action)))
+            }
             Err(refusal @ (Refusal::IllegalInPhase { .. } | Refusal::GateNotOpen | Refusal::DriftStays { .. })) => {
                 Err(Trouble::Refused { refusal, deployment: Box::new(d) })
             }

@@ -251,6 +251,10 @@ pub trait Store: Send + Sync + 'static {
     fn insert(&self, new: NewDeployment, half_quiet: Duration) -> impl Future<Output = Result<Inserted, StoreError>> + Send;
     fn get(&self, id: DeploymentId) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
     fn list(&self, filter: &Filter) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
+    /// The one that runs for a service/environment, else the last that ended.
+    fn newest(&self, target: &Target) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
+    /// The first deployment of an image that succeeded here, and the one that had succeeded before that; newest first.
+    fn first_release(&self, target: &Target, image: &Image) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// Every deployment that has not ended, at most `limit`: what replicas keep warm for the rollback lane.
     fn running(&self, limit: usize) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// The versions of all that have not ended, at most `limit`: what a replica compares with what it keeps warm.
@@ -336,7 +340,7 @@ pub trait LaneStore: Send + Sync + 'static {
     /// Records when the load balancer had accepted all that was asked of it; the first time stays. It may come after the end,
     /// and raises no version: no settle could miss it. `None` when no rollback was raised.
     fn accepted(&self, id: DeploymentId, at: Timestamp) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
-    /// What a rollback of a service/environment meets: the one that runs, else the last that ended.
+    /// The one that runs for a service/environment, else the last that ended, asked on the lane's own connections.
     fn newest(&self, target: &Target) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
     /// Who owns the token with this SHA-256, asked on the lane's own connections.
     fn token_owner(&self, sha256: [u8; 32]) -> impl Future<Output = Result<Option<TokenOwner>, StoreError>> + Send;

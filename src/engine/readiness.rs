@@ -13,13 +13,12 @@ use super::{
     sweeper::ports::SweepStore,
 };
 use crate::domain::{
+    deployment::Deployment,
     ids::Target,
     lane,
-    phase::Phase,
     readiness::{self, Measured, State},
-    redeploy::Before,
+    redeploy::{self, Before, Way},
     time,
-    timing::Timing,
 };
 
 /// So many of the newest rollbacks are measured by.
@@ -41,49 +40,65 @@ impl Past {
 
 impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     pub(super) async fn readiness(&self, target: Target) -> Result<Standing, Trouble> {
-        let newest = match self.asked(self.lane.store.newest(&target)).await {
-            Ok(Some(newest)) => Some(self.on_record(newest)),
-            // A typo is told from a first day.
-            Ok(None) => self.environment_of(&target).await.map(|_| None)?,
-            Err(away @ StoreError::Unreachable { .. }) => {
-                Some(self.bundles.running(&target).map(|bundle| self.remembered(bundle)).ok_or(away)?)
-            }
-            Err(broken) => return Err(broken.into()),
-        };
-        match self.asked(self.store.rollbacks(PAST_MAX)).await {
+        let (newest, history) = tokio::join!(self.newest(&target), self.asked(self.store.rollbacks(PAST_MAX)));
+        let newest = newest?;
+        match history {
             Ok(history) => self.past.keep(readiness::measured(&history)),
             // What was measured before still holds.
             Err(error) => tracing::debug!(%error, "what rollbacks took could not be read"),
         }
-        let before = self.deployed_anew(&target, newest.as_ref()).await;
-        Ok(self.standing(target, newest, before))
+        let way = newest.as_ref().map(|shown| self.way(&shown.read.deployment));
+        let before = if way == Some(Way::Anew) { self.deployed_anew(&target).await? } else { None };
+        Ok(self.standing(target, newest, way, before))
     }
 
-    /// What a rollback would deploy, where nothing runs. Right after one it is answered with that one.
-    async fn deployed_anew(&self, target: &Target, newest: Option<&Shown>) -> Option<Before> {
-        let ended = newest.map(|shown| &shown.read.deployment).filter(|d| d.phase.is_terminal())?;
-        let lately = |at| time::between(at, Timestamp::now()) <= self.settings.rollback_repeats_for;
-        if ended.phase == Phase::RolledBack && ended.ended_at.is_some_and(lately) {
-            return None;
+    /// What a rollback of a service/environment meets: the deployment that runs, else the last that ended; while the database is away
+    /// the one that is remembered.
+    pub(super) async fn newest(&self, target: &Target) -> Result<Option<Shown>, Trouble> {
+        match self.asked(self.store.newest(target)).await {
+            Ok(Some(newest)) => Ok(Some(self.on_record(newest))),
+            // A typo is told from a first day.
+            Ok(None) => self.environment_of(target).await.map(|_| None),
+            Err(away @ StoreError::Unreachable { .. }) => {
+                self.bundles.running(target).map(|bundle| Some(self.remembered(bundle))).ok_or(away.into())
+            }
+            Err(broken) => Err(broken.into()),
         }
-        let environment = self.environment_of(target).await.ok()?;
-        let Wanted { image, version, .. } = self.before(&environment).await.ok()?;
-        Some(Before { image, version })
     }
 
-    fn standing(&self, target: Target, newest: Option<Shown>, before: Option<Before>) -> Standing {
-        let (timing, now) = (Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }, Timestamp::now());
+    /// How a rollback that came now would be answered.
+    pub(super) fn way(&self, newest: &Deployment) -> Way {
+        redeploy::way(newest, Timestamp::now(), self.settings.rollback_repeats_for)
+    }
+
+    /// What a rollback would deploy, where nothing runs. `None` is said of what was read, and of nothing else.
+    async fn deployed_anew(&self, target: &Target) -> Result<Option<Before>, Trouble> {
+        let environment = self.environment_of(target).await?;
+        match self.before(&environment).await {
+            Ok(Wanted { image, version, .. }) => Ok(Some(Before { image, version })),
+            Err(Trouble::NothingToRollBackTo) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn standing(&self, target: Target, newest: Option<Shown>, way: Option<Way>, before: Option<Before>) -> Standing {
+        let (timing, now) = (self.timing(), Timestamp::now());
         let (deployment, as_of) = newest.map(|shown| (Box::new(shown.read.deployment), shown.as_of)).unzip();
         let as_of = as_of.flatten();
-        let readiness = readiness::of_service(deployment.as_deref(), before.as_ref(), as_of, &timing, now);
-        let running = deployment.as_deref().filter(|d| !d.phase.is_terminal());
+        let readiness = readiness::of_service(deployment.as_deref().zip(way), before.as_ref(), as_of, &timing, now);
+        let running = deployment.as_deref().filter(|_| way == Some(Way::Back));
         let plan = running.and_then(|d| d.plan.as_ref());
         let age = as_of.map(|at| time::between(at, now));
         let orders = running.map(|d| lane::would_send(d, age, &timing, now)).unwrap_or_default();
         let calls = plan.map(|plan| orders.iter().flat_map(|action| self.cloud.calls(plan, action)).collect());
-        let instant = running.is_some() && readiness.state != State::No;
+        let possible = |mode| (readiness.state != State::No).then_some(mode);
+        let mode = way.and_then(|way| match way {
+            Way::Back => possible(Mode::Instant),
+            Way::Again => possible(Mode::Redeploy),
+            Way::Anew => before.map(|_| Mode::Redeploy),
+        });
         Standing {
-            mode: if instant { Some(Mode::Instant) } else { before.map(|_| Mode::Redeploy) },
+            mode,
             blue: running.and_then(|d| readiness::blue(d, &timing, now)),
             sticky: plan.and_then(|plan| self.cloud.is_sticky(plan)),
             measured: self.past.last(),

@@ -3,14 +3,10 @@
 use super::{
     api::{Actor, Created, Mode, RolledBack, Steps, Trouble, Wanted},
     app::App,
-    ports::{Cloud, Environment, Filter, LaneStore, Store},
+    ports::{Cloud, Environment, LaneStore, Store},
     sweeper::ports::SweepStore,
 };
-use crate::domain::{
-    deployment::Status,
-    ids::Target,
-    redeploy::{self, HISTORY_MAX},
-};
+use crate::domain::{ids::Target, redeploy};
 
 impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     /// Nothing runs, so nothing is hurried: all checks of any deployment are made, and whatever speaks against it is said.
@@ -35,14 +31,8 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     pub(super) async fn before(&self, environment: &Environment) -> Result<Wanted, Trouble> {
         let live = environment.live.as_ref().ok_or(Trouble::NothingToRollBackTo)?;
         let target = &environment.target;
-        let filter = Filter {
-            service: Some(target.service.clone()),
-            environment: Some(target.environment.clone()),
-            status: Some(Status::Succeeded),
-            before: None,
-            limit: HISTORY_MAX,
-        };
-        let history: Vec<_> = self.store.list(&filter).await?.into_iter().map(|read| read.deployment).collect();
+        let history = self.store.first_release(target, &live.image).await?;
+        let history: Vec<_> = history.into_iter().map(|read| read.deployment).collect();
         let declared = &environment.declaration;
         let before = redeploy::image_before(live, &history, declared).ok_or(Trouble::NothingToRollBackTo)?;
         Ok(Wanted {

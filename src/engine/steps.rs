@@ -6,7 +6,6 @@ use crate::domain::{
     declaration::Stage,
     deployment::Deployment,
     ids::RuleRef,
-    lane,
     plan::{Plan, RoutePlan},
     time::BakeTime,
     timing::Timing,
@@ -109,14 +108,14 @@ pub fn of_deployment(plan: &Plan, timing: &Timing, calls: Calls<'_>) -> Vec<Step
     to.steps
 }
 
-/// The steps of a rollback of a running deployment.
+/// The steps of a rollback of a running deployment, of which `orders` are sent at once.
 #[must_use]
-pub fn of_rollback(d: &Deployment, calls: Calls<'_>) -> Steps {
+pub fn of_rollback(d: &Deployment, orders: &[Action], calls: Calls<'_>) -> Steps {
     let Some(plan) = &d.plan else { return Steps::default() };
     let mut to = Writer { plan, calls, steps: Vec::new() };
-    for action in lane::after_commit(d) {
-        let detail = told(plan, &action);
-        to.act("rolling_back", &action, detail);
+    for action in orders {
+        let detail = told(plan, action);
+        to.act("rolling_back", action, detail);
     }
     to.wait("rolling_back", "every route seen to send nothing to green");
     to.remove("rolling_back", Side::Green);
@@ -124,6 +123,21 @@ pub fn of_rollback(d: &Deployment, calls: Calls<'_>) -> Steps {
         to.act("rolling_back", &Action::UnpinBlue, format!("{}: minimum {} again", blue.group, blue.min));
     }
     Steps { steps: to.steps, ..Steps::default() }
+}
+
+/// Of a rollback that is answered with one that was asked for before.
+#[must_use]
+pub fn of_repeat(d: &Deployment) -> Steps {
+    let number = d.number;
+    let detail = match (d.takes_back, d.phase.is_terminal()) {
+        (Some(taken), false) => {
+            format!("#{number} is on its way to take #{taken} back, and is the answer; nothing more is sent")
+        }
+        (Some(taken), true) => format!("#{number} has taken #{taken} back, and is the answer; nothing is sent"),
+        (None, _) => format!("#{number} has gone back, and is the answer; nothing is sent"),
+    };
+    let wait = Step { phase: d.phase.name(), action: "wait".to_owned(), detail, calls: Vec::new() };
+    Steps { steps: vec![wait], ..Steps::default() }
 }
 
 fn told(plan: &Plan, action: &Action) -> String {

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         deployment::Status,
         event::Event,
-        ids::{DeploymentId, ListenerRef, Target},
+        ids::{DeploymentId, Image, ListenerRef, Target},
         readiness::Took,
         time,
     },
@@ -154,6 +154,26 @@ pub(super) async fn newest(executor: impl PgExecutor<'_>, target: &Target) -> Re
     .doing("reading the newest deployment")?
     .map(DeploymentRow::read)
     .transpose()
+}
+
+pub(super) async fn first_release(pool: &PgPool, target: &Target, image: &Image) -> Result<Vec<Versioned>, StoreError> {
+    sqlx::query_as!(
+        DeploymentRow,
+        "select record, intent, rollback_accepted_at, version from deployments
+         where service = $1 and environment = $2 and phase = 'succeeded'
+             and number <= (select min(first.number) from deployments as first
+                 where first.service = $1 and first.environment = $2 and first.phase = 'succeeded' and first.record ->> 'image' = $3)
+         order by number desc limit 2",
+        target.service.as_str(),
+        target.environment.as_str(),
+        image.to_string(),
+    )
+    .fetch_all(pool)
+    .await
+    .doing("reading what was released before")?
+    .into_iter()
+    .map(DeploymentRow::read)
+    .collect()
 }
 
 pub(super) async fn events(pool: &PgPool, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

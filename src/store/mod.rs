@@ -40,7 +40,7 @@ use crate::{
         command::Command,
         declaration::Declaration,
         deployment::{Given, Status},
-        ids::{DeploymentId, HolderId, ListenerRef, Target},
+        ids::{DeploymentId, HolderId, Image, ListenerRef, Target},
         readiness::Took,
     },
     engine::ports::{
@@ -274,6 +274,14 @@ impl Store for PgStore {
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
         self.within(deployments::list(&self.pool, filter)).await
+    }
+
+    async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
+        self.within(deployments::newest(&self.pool, target)).await
+    }
+
+    async fn first_release(&self, target: &Target, image: &Image) -> Result<Vec<Versioned>, StoreError> {
+        self.within(deployments::first_release(&self.pool, target, image)).await
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {

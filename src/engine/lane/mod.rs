@@ -36,8 +36,7 @@ use crate::domain::{
     deployment::{Deployment, Given},
     ids::{DeploymentId, Target},
     lane,
-    phase::Phase,
-    time,
+    redeploy::{self, Way},
 };
 pub use direct::Sent;
 pub use warm::keep_warm;
@@ -148,21 +147,11 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     /// A service whose newest deployment had to be looked up: the running one, or the one that ended last.
     async fn of_newest(&self, newest: Versioned, given: Given, until: Instant) -> Result<Outcome, Trouble> {
         let d = newest.deployment;
-        let mode = Mode::of(&d);
-        if !d.phase.is_terminal() && mode == Mode::Instant {
-            return self.of_known(d.id, None, given, until).await;
+        match redeploy::way(&d, given.at, self.settings.rollback_repeats_for) {
+            Way::Back => self.of_known(d.id, None, given, until).await,
+            Way::Again => Ok(known(d)),
+            Way::Anew => Err(Trouble::NothingToRollBackTo),
         }
-        let ended_long_ago = d.ended_at.is_none_or(|at| time::between(at, given.at) > self.settings.rollback_repeats_for);
-        // Whoever asks twice gets the same rollback twice: one that runs, or ended well a moment ago.
-        let again = match (mode, &d.phase) {
-            (Mode::Instant, Phase::RolledBack) | (Mode::Redeploy, Phase::Succeeded) => !ended_long_ago,
-            (Mode::Redeploy, phase) => !phase.is_terminal(),
-            (Mode::Instant, _) => false,
-        };
-        if !again {
-            return Err(Trouble::NothingToRollBackTo);
-        }
-        Ok(known(d))
     }
 
     async fn of_known(

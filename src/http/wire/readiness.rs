@@ -158,7 +158,10 @@ impl ReadinessView {
 impl From<Standing> for StandingView {
     fn from(standing: Standing) -> Self {
         let Standing { target, deployment, readiness, mode, blue, sticky, measured, calls, by_hand, as_of } = standing;
-        let share = deployment.as_deref().filter(|d| !d.phase.is_terminal()).and_then(readiness::sticky_share);
+        let share = deployment
+            .as_deref()
+            .filter(|d| mode != Some(Mode::Redeploy) && !d.phase.is_terminal())
+            .and_then(readiness::sticky_share);
         Self {
             service: target.service.to_string(),
             environment: target.environment.to_string(),

@@ -1,6 +1,6 @@
 //! Whether one could go back, over HTTP.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use cutover::{
     domain::{command::Command, phase::Phase},
@@ -45,6 +45,11 @@ async fn a_running_deployment_is_ready_and_says_by_which_calls_it_would_go_back(
     let door = Door::with(settings()).await;
     let (_, of) = door.deploy_to_first_stage().await;
     let ready = told(&door).await;
+    assert_eq!(
+        door.house.store.lane_looks.load(Ordering::Relaxed),
+        0,
+        "whoever only looks leaves the lane to those who go back"
+    );
     assert_eq!((&ready["state"], &ready["why"], &ready["mode"]), (&json!("ready"), &json!([]), &json!("instant")), "{ready:#}");
     assert_eq!(ready["deployment"]["url"], json!(of));
     let blue = &ready["blue"];
@@ -122,6 +127,11 @@ async fn without_the_database_it_is_told_by_what_is_remembered_and_shields_go_fi
     assert!(away["why"][0]["detail"].as_str().unwrap().contains("the database is away"));
     assert_eq!(away["calls"], json!(["fake:raise_shields", "fake:delete_rules"]));
     assert_eq!(here["by_hand"], json!(["fake delete rule-1", "fake delete rule-2"]));
+    let planned = door.post(&format!("{}?dry_run=true", url()), json!({})).await.json();
+    let of_itself = format!("{}/rollback?dry_run=true", here["deployment"]["url"].as_str().unwrap());
+    assert_eq!(door.post(&of_itself, json!({})).await.json(), planned);
+    let first: Vec<_> = planned["plan"]["steps"].as_array().unwrap()[..2].iter().map(|step| &step["action"]).collect();
+    assert_eq!(first, ["raise_shields", "delete_rules"], "a dry run says what would be sent in this weather: {planned:#}");
     assert_eq!(away["by_hand"], json!(["fake shield public", "fake shield internal"]), "it may have committed since");
     let idle = Door::with(settings()).await;
     idle.house.store.sky.turns(Weather::Refuses);

@@ -21,7 +21,6 @@ use cutover::{
         deployment::Deployment,
         ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef},
         inspection::Inspection,
-        lane,
         observation::{
             Attached, Edit, Edited, Field, Forward, GroupView, Known, LaunchFailure, Launches, Layer, Observation, RouteView,
             RuleView, ScalingView, Servers, SlotView,
@@ -476,10 +475,9 @@ impl Cloud for FakeCloud {
     }
 
     fn by_hand(&self, d: &Deployment, old: bool) -> Vec<String> {
-        let Some(shield) = lane::needs_shield(d) else { return Vec::new() };
+        let Some(shield) = cutover::domain::lane::needs_shield(d) else { return Vec::new() };
         if shield || old {
-            let routes = d.plan.iter().flat_map(|plan| &plan.routes);
-            return routes.map(|route| format!("fake shield {}", route.route)).collect();
+            return d.declaration.routes.iter().map(|route| format!("fake shield {route}")).collect();
         }
         d.overlays.iter().map(|overlay| format!("fake delete {overlay}")).collect()
     }

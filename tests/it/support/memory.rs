@@ -5,7 +5,10 @@ mod weather;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,7 +18,7 @@ use cutover::{
         declaration::Declaration,
         deployment::{Deployment, Given, Live, Status, Trigger},
         event::{self, Event},
-        ids::{DeploymentId, HolderId, ListenerRef, Target},
+        ids::{DeploymentId, HolderId, Image, ListenerRef, Target},
         phase::Phase,
         readiness::Took,
         time,
@@ -55,6 +58,8 @@ pub struct MemoryStore {
     news: Notify,
     /// Over everything that the lane and its memory ask.
     pub sky: Sky,
+    /// How often the lane looked up what runs.
+    pub lane_looks: AtomicUsize,
     pub tokens: Mutex<Vec<([u8; 32], TokenOwner)>>,
 }
 
@@ -248,6 +253,23 @@ impl Store for MemoryStore {
         };
         let tables = self.tables();
         Ok(tables.rows.values().rev().filter(|row| wanted(&row.deployment)).take(filter.limit).map(Row::versioned).collect())
+    }
+
+    async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
+        self.sky.asked("reading the newest deployment").await?;
+        let tables = self.tables();
+        let of = tables.rows.values().filter(|row| &row.deployment.target == target);
+        Ok(of.max_by_key(|row| row.deployment.number).map(Row::versioned))
+    }
+
+    async fn first_release(&self, target: &Target, image: &Image) -> Result<Vec<Versioned>, StoreError> {
+        self.sky.asked(weather::RELEASES).await?;
+        let tables = self.tables();
+        let succeeded = |d: &Deployment| &d.target == target && d.phase == Phase::Succeeded;
+        let mut rows: Vec<_> = tables.rows.values().filter(|row| succeeded(&row.deployment)).collect();
+        rows.sort_by_key(|row| row.deployment.number);
+        let Some(first) = rows.iter().position(|row| &row.deployment.image == image) else { return Ok(Vec::new()) };
+        Ok(rows[first.saturating_sub(1)..=first].iter().rev().map(|row| row.versioned()).collect())
     }
 
     async fn running(&self, limit: usize) -> Result<Vec<Versioned>, StoreError> {
@@ -447,13 +469,7 @@ impl LaneStore for MemoryStore {
     }
 
     async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {
-        self.sky.asked("reading the newest deployment").await?;
-        let tables = self.tables();
-        Ok(tables
-            .rows
-            .values()
-            .filter(|row| &row.deployment.target == target)
-            .max_by_key(|row| row.deployment.number)
-            .map(Row::versioned))
+        self.lane_looks.fetch_add(1, Ordering::Relaxed);
+        Store::newest(self, target).await
     }
 }

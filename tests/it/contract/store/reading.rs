@@ -3,7 +3,7 @@
 use cutover::{
     domain::{
         deployment::{Status, Trigger},
-        ids::RuleRef,
+        ids::{Image, RuleRef},
         phase::Phase,
         readiness::Took,
     },
@@ -17,6 +17,7 @@ on_both_stores! {
     a_list_shows_what_is_asked_for,
     the_running_ones_and_the_outcomes_are_apart,
     the_newest_is_the_one_that_runs_or_else_the_last_that_ended,
+    of_an_image_the_first_release_is_found_with_the_one_before_it,
     rollbacks_say_how_long_they_took_if_there_was_something_to_take_back,
     environments_are_listed_by_name_and_paged,
     events_are_read_in_order_and_go_on_from_where_a_reader_stopped,
@@ -77,10 +78,45 @@ async fn the_running_ones_and_the_outcomes_are_apart(store: &impl Store, _: &imp
 async fn the_newest_is_the_one_that_runs_or_else_the_last_that_ended(store: &impl Store, lane: &impl LaneStore) {
     let made = five_of_web(store).await;
     release(store, "api").await;
-    let newest = async || lane.newest(&of("web")).await.unwrap().unwrap().deployment;
+    let newest = async || {
+        let by_lane = lane.newest(&of("web")).await.unwrap().unwrap().deployment;
+        assert_eq!(Store::newest(store, &of("web")).await.unwrap().unwrap().deployment, by_lane);
+        by_lane
+    };
     assert_eq!(newest().await.id, made[4]);
     bring(store, made[4], Phase::RolledBack).await;
     assert_eq!((newest().await.id, newest().await.phase), (made[4], Phase::RolledBack));
+}
+
+async fn of_an_image_the_first_release_is_found_with_the_one_before_it(store: &impl Store, _: &impl LaneStore) {
+    let ended = async |service, image: &str, phase| {
+        let image = Image::parse(image).unwrap();
+        let Inserted::Created(made) = store.insert(NewDeployment { image, ..new(service) }, HALF_QUIET).await.unwrap() else {
+            panic!("not created");
+        };
+        bring(store, made.deployment.id, phase).await;
+    };
+    let found = async |image: &str| {
+        let releases = store.first_release(&of("web"), &Image::parse(image).unwrap()).await.unwrap();
+        numbers(&releases)
+    };
+    declare(store, "web").await;
+    declare(store, "api").await;
+    assert!(found("ami-0bb2").await.is_empty());
+    for (image, phase) in [
+        ("ami-0aa1", Phase::Succeeded),
+        ("ami-0bb2", Phase::RolledBack),
+        ("ami-0cc3", Phase::Succeeded),
+        ("ami-0bb2", Phase::Succeeded),
+        ("ami-0cc3", Phase::Succeeded),
+    ] {
+        ended("web", image, phase).await;
+    }
+    ended("api", "ami-0bb2", Phase::Succeeded).await;
+    assert_eq!(found("ami-0aa1").await, [1], "nothing was released before it");
+    assert_eq!(found("ami-0bb2").await, [4, 3], "it was tried before, but not released");
+    assert_eq!(found("ami-0cc3").await, [3, 1], "its first release counts");
+    assert!(found("lt:7").await.is_empty());
 }
 
 /// Takes the running deployment of `web` back: asked for now, accepted by the engine and seen so many milliseconds later.
