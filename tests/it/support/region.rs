@@ -23,7 +23,7 @@ use cutover_sim::{
     Sim,
     land::Land,
     load::{Load, Plan, Route},
-    model::Place,
+    model::{Place, Region as World},
     options::{Clocks, Options},
     scenario::{Stage, Staged},
 };
@@ -92,6 +92,16 @@ impl Scene {
         let mine = |id: &String| region.instances.get(id).is_some_and(|instance| instance.group == group);
         let targets = region.target_groups.values().flat_map(|slot| slot.targets.values());
         targets.filter(|target| mine(&target.instance) && target.state == cutover_sim::model::TargetState::Healthy).count()
+    }
+
+    /// All that is where the service is.
+    pub fn region(&self) -> Arc<World> {
+        self.land.shared.now()
+    }
+
+    /// Changes what no call could.
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        self.land.shared.change(change);
     }
 
     pub fn groups(&self) -> Vec<String> {
