@@ -20,7 +20,8 @@ fn declared() -> Value {
         "blue": "web-old",
         "server_group": {
             "launch_template": {"id": "lt-0a", "version": "7"}, "subnets": ["subnet-1"], "capacity": "match_blue",
-            "min": 2, "max": 10, "instance_types": [], "health_check_grace": "60s", "tags": {"team": "shop"}
+            "min": 2, "max": 10, "instance_types": [], "health_check_grace": "60s", "instance_warmup": "2m",
+            "tags": {"team": "shop"}
         },
         "strategy": {
             "stages": [{"weight": 5, "bake_time": "5m", "gates": []}, {"weight": 12.5}, {"weight": 100, "bake_time": "manual"}],
@@ -38,6 +39,7 @@ fn a_declaration_is_read_with_its_defaults() {
     let read = declaration(&declared()).unwrap();
     assert_eq!(read.server_group.launch_template.version, 7);
     assert_eq!(read.server_group.capacity, Capacity::MatchBlue);
+    assert_eq!(read.server_group.instance_warmup.as_secs(), 120);
     assert_eq!(read.strategy.stages[1].weight, Weight::from_permille(125).unwrap());
     assert_eq!(read.strategy.stages[1].bake_time.to_string(), "0s");
     assert_eq!(read.strategy.stages[2].bake_time, BakeTime::Manual);

@@ -33,8 +33,11 @@ async fn a_declaration_is_new_once_and_kept_in_revisions() {
 #[tokio::test]
 async fn what_is_read_can_be_declared_again_as_it_is() {
     let door = Door::open().await;
-    door.put(WEB, declaration_json()).await;
+    let mut declared = declaration_json();
+    declared["server_group"]["instance_warmup"] = json!("120s");
+    door.put(WEB, declared).await;
     let read = door.get(WEB).await.json();
+    assert_eq!(read["declaration"]["server_group"]["instance_warmup"], "2m");
     assert_eq!(read["declaration"]["strategy"]["stages"][0], json!({"weight": 12.5, "bake_time": "5m"}));
     assert_eq!(read["declaration"]["strategy"]["stages"][1]["weight"].to_string(), "100", "no decimal where none is needed");
     assert_eq!(read["declaration"]["server_group"]["health_check_grace"], "1m");

@@ -20,3 +20,4 @@ mod region;
 mod region_sweeping;
 mod sweeping;
 mod unreachable;
+mod waiting;

@@ -5,11 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sdk_autoscaling::types::LaunchTemplateSpecification;
+use aws_sdk_autoscaling::types::{
+    LaunchTemplateSpecification, MetricType, PredefinedMetricSpecification, TargetTrackingConfiguration,
+};
 use cutover::{
     cloud::aws::{Budget, BudgetSettings},
     domain::{
-        action::Action as Change,
+        action::{Action as Change, Scaling},
         declaration::Declaration,
         deployment::Deployment,
         ids::{GroupName, Image, RouteRef},
@@ -335,6 +337,42 @@ async fn a_launch_that_fails_is_told_in_aws_own_words() {
     house.apply(&d, &Change::CreateGreen).await.unwrap();
     let failure = eventually("the launch fails", async || house.observe(&d).await.launch_failures.into_iter().next()).await;
     assert!(failure.hopeless && failure.message.contains("does not exist"), "{failure:?}");
+}
+
+/// A policy without a warm-up of its own, as a copied one may be, counts new servers by the group's.
+#[tokio::test]
+async fn green_warms_up_as_declared_and_by_awss_default_where_nothing_is() {
+    let world = World::pocket_region().await;
+    for (service, declared, kept) in [("warm", 120, Some(120)), ("cold", 0, None)] {
+        let house = House::build(&world, service).await;
+        let mut declaration = house.declaration(&house.base);
+        declaration.server_group.instance_warmup = Duration::from_secs(declared);
+        let d = house.planned(declaration).await;
+        house.apply(&d, &Change::CreateGreen).await.unwrap();
+        let groups = world.autoscaling.describe_auto_scaling_groups();
+        let groups = groups.auto_scaling_group_names(format!("{service}-prod-v001")).send().await.unwrap();
+        assert_eq!(groups.auto_scaling_groups()[0].default_instance_warmup(), kept, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn a_copied_policy_keeps_its_own_warm_up_and_whether_it_is_on() {
+    let world = World::pocket_region().await;
+    let house = House::with_blue(&world, "asleep").await;
+    let cpu = PredefinedMetricSpecification::builder().predefined_metric_type(MetricType::AsgAverageCpuUtilization).build();
+    let tracking = TargetTrackingConfiguration::builder().predefined_metric_specification(cpu).target_value(60.0).build();
+    let policy = world.autoscaling.put_scaling_policy().auto_scaling_group_name(house.blue()).policy_name("cpu");
+    let policy = policy.policy_type("TargetTrackingScaling").target_tracking_configuration(tracking);
+    policy.estimated_instance_warmup(90).enabled(false).send().await.unwrap();
+    let up = async || house.survey(&house.pending(house.declaration_with_blue())).await.blue.filter(|blue| blue.healthy == 2);
+    eventually("blue is healthy", up).await;
+    let d = house.planned(house.declaration_with_blue()).await;
+    house.apply(&d, &Change::CreateGreen).await.unwrap();
+    house.apply(&d, &Change::CopyScaling { what: Scaling::Policies }).await.unwrap();
+    let green = d.plan.as_ref().unwrap().green.group.as_str();
+    let copies = world.autoscaling.describe_policies().auto_scaling_group_name(green).send().await.unwrap();
+    let copies: Vec<_> = copies.scaling_policies().iter().map(|p| (p.estimated_instance_warmup(), p.enabled())).collect();
+    assert_eq!(copies, [(Some(90), Some(false))]);
 }
 
 #[tokio::test]
