@@ -87,6 +87,7 @@ pub fn declaration(declared: Declaration) -> Declaration {
 mod tests {
     use super::*;
     use crate::domain::{
+        declaration::Preview,
         ids::{GroupName, SlotRef},
         sample,
     };
@@ -122,18 +123,16 @@ mod tests {
         Live { group: GroupName::new("live"), slot: SlotRef::new("slot-a"), image: d.image.clone(), number: d.number }
     }
 
-    /// Of deployments numbered from 1, with these images; the last one is live.
+    /// Of deployments in this order, with these images; the last one is live.
     fn before(images: &[u32], adopted: Option<&str>) -> Option<Image> {
-        let mut history: Vec<_> = (1..).zip(images).map(|(number, image)| succeeded(number, *image)).collect();
+        let mut history: Vec<_> = (1..).zip(images).map(|(n, image)| succeeded(10 * n, *image)).collect();
         if let Some(first) = history.first_mut() {
             first.plan.as_mut().unwrap().blue.as_mut().unwrap().image = adopted.map(str::to_owned);
         }
-        let number = u32::try_from(images.len()).unwrap();
         let live = live(history.last().unwrap());
-        // Ended otherwise, it never was live.
-        let mut rolled_back = succeeded(number + 1, 99);
-        rolled_back.phase = Phase::RolledBack;
-        history.push(rolled_back);
+        // Ended otherwise, after each of them: what never was live.
+        let others = history.iter().map(|d| Deployment { phase: Phase::RolledBack, ..succeeded(d.number + 5, 99) });
+        history = others.chain(history.clone()).collect();
         history.reverse();
         let declared = &sample::pending(9, 1, sample::strategy(&[100], 0)).declaration;
         image_before(&live, &history, declared).map(|before| before.image)
@@ -169,6 +168,13 @@ mod tests {
         declared.server_group.launch_template.id = "lt-of-another-name".to_owned();
         assert_eq!(image_before(&live(&history[1]), &history, &declared), None);
         assert!(image_before(&live(&history[1]), &history, &history[0].declaration).is_some());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_preview_of_what_users_had_before() {
+        let plain = sample::pending(9, 1, sample::strategy(&[100], 0)).declaration;
+        let preview = Preview { header: "X-Preview".to_owned(), value: "green".to_owned(), bake_time: BakeTime::Manual };
+        assert_eq!(declaration(Declaration { preview: Some(preview), ..plain.clone() }), plain);
     }
 
     #[test]

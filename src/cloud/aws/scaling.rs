@@ -416,6 +416,10 @@ async fn scheduled(clients: &Clients, group: &GroupName, deadline: Instant) -> R
 }
 
 #[cfg(test)]
+#[path = "scaling_copies_tests.rs"]
+mod copies;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

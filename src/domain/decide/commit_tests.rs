@@ -1,7 +1,11 @@
 //! Green's health from the commit on: as long as blue is there it can be gone back to, and green is never left alone short.
 
-use super::{Decision, tests::decided};
+use super::{
+    Decision,
+    tests::{action, believed, decided},
+};
 use crate::domain::{
+    action::{Action, Side},
     deployment::Trigger,
     health::ShortFor,
     observation::{Forward, Known},
@@ -62,5 +66,40 @@ fn a_first_release_that_falls_short_stays_since_nobody_serves_in_its_place() {
         assert!(!matches!(&decided, Decision::Advance(next) if next.going_back.is_some()), "{decided:?}");
         let told = crate::domain::attention::sentence(&d, &o, &timing, at(1)).unwrap();
         assert!(told.contains("there is no release before it: green's 1 healthy servers"), "{told}");
+    }
+}
+
+/// A slot that no rule names is not checked: its servers count as unhealthy, and are not.
+#[test]
+fn an_overlay_that_somebody_deleted_is_no_sickness_of_greens_and_is_told_by_the_looks_for_it() {
+    let mut d = deployment(1, Phase::Committing { quiet_since: None });
+    let mut o = observation(&d, Weight::ALL);
+    seen_mut(&mut o.green).servers.healthy = 0;
+    let trigger = |decision| match decision {
+        Decision::Advance(next) => next.going_back.map(|back| back.trigger),
+        Decision::Act(_) | Decision::Wait { .. } | Decision::Done => None,
+    };
+    assert_eq!(trigger(decided(&d, &o, at(1))), Some(Trigger::Gate), "checked, and sick");
+    route_mut(&mut o, 0).overlays.clear();
+    assert_eq!(trigger(decided(&d, &o, at(1))), None, "one look may be stale");
+    d.seen.absences.overlays = vec![believed(at(1))];
+    assert_eq!(trigger(decided(&d, &o, at(1))), Some(Trigger::Outside));
+}
+
+#[test]
+fn a_green_that_serves_alone_needs_what_is_declared_or_was_planned_where_that_is_less() {
+    let mut d = deployment(1, Phase::Retiring);
+    d.seen.absences.overlays = vec![believed(at(60))];
+    let mut o = observation(&d, Weight::NONE);
+    route_mut(&mut o, 0).overlays.clear();
+    route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+    seen_mut(&mut o.blue_slot).named_by = 0;
+    for (planned, min, needed) in [(4, 3, 3), (2, 3, 2), (4, 0, 1)] {
+        d.plan.as_mut().unwrap().green.size = planned;
+        (d.declaration.server_group.min, seen_mut(&mut o.green).min) = (min, min);
+        for (healthy, chosen) in [(needed - 1, None), (needed, Some(Action::Detach { side: Side::Blue }))] {
+            seen_mut(&mut o.green).servers.healthy = healthy;
+            assert_eq!(action(decided(&d, &o, at(60))), chosen, "{healthy} of {planned}, {min} declared");
+        }
     }
 }

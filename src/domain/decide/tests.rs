@@ -39,14 +39,14 @@ pub(super) fn decided(d: &Deployment, o: &Observation, now: Timestamp) -> Decisi
     decision
 }
 
-fn action(decision: Decision) -> Option<Action> {
+pub(super) fn action(decision: Decision) -> Option<Action> {
     match decision {
         Decision::Act(action) => Some(action),
         Decision::Advance(_) | Decision::Wait { .. } | Decision::Done => None,
     }
 }
 
-fn believed(now: Timestamp) -> Looks {
+pub(super) fn believed(now: Timestamp) -> Looks {
     Looks { count: 9, first: Some(now - Duration::from_secs(30)), last: Some(now) }
 }
 

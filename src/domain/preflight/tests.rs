@@ -152,6 +152,15 @@ fn blue_is_refused_without_a_healthy_server_and_warned_of_with_too_few() {
 }
 
 #[test]
+fn what_is_taken_back_may_be_dead_that_is_why() {
+    let dead = |d: &mut Deployment, seen: &mut Inspection| {
+        (d.takes_back, seen.survey.blue.as_mut().unwrap().healthy) = (Some(2), 0);
+    };
+    let found = found(dead, &OwnHosts::default());
+    assert_eq!((results(&found, "blue"), found.plan.is_some()), (vec![Outcome::Warning], true), "{:?}", found.checks);
+}
+
+#[test]
 fn a_slot_with_targets_is_not_free_and_a_sticky_one_is_warned_of() {
     refused(&seeing(|seen| seen.survey.slots[1].as_mut().unwrap().targets = 1), "slots", "no slot is free");
     let found = seeing(|seen| seen.survey.slots[1].as_mut().unwrap().sticky = true);

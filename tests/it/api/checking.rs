@@ -61,7 +61,9 @@ async fn the_doctor_answers_whatever_it_finds_and_others_refuse_it() {
     let image = || json!({"image": "ami-0bb2"});
     assert_eq!(door.post(&format!("{deployments}?dry_run=true"), image()).await.places(), ["/slots/0"]);
     assert_eq!(door.post(&deployments, image()).await.places(), ["/slots/0"]);
-    assert_eq!(door.put(WEB, declaration_json()).await.places(), ["/slots/0"]);
+    for url in [WEB.to_owned(), format!("{WEB}?dry_run=true")] {
+        assert_eq!(door.put(&url, declaration_json()).await.places(), ["/slots/0"], "{url}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use cutover::{
 };
 use serde_json::{Value, json};
 
-use super::door::{Answer, Door, WEB};
+use super::door::{Answer, Door, WEB, declaration_json};
 use crate::support::{
     house::{at_once, target},
     memory::Weather,
@@ -59,6 +59,19 @@ async fn a_finished_deployment_is_taken_back_by_a_new_one_of_the_image_before_st
     let ended = ended(&door, &answer).await;
     assert_eq!((&ended["status"], &ended["number"]), (&json!("succeeded"), &json!(3)));
     assert_eq!(door.get(WEB).await.json()["live"]["image"], "ami-0aa1");
+}
+
+#[tokio::test]
+async fn a_redeploy_waits_for_no_preview() {
+    let door = two_releases(at_once()).await;
+    let mut declared = declaration_json();
+    declared["preview"] = json!({"header": "X-Preview", "value": "green", "bake_time": "manual"});
+    declared["strategy"]["bake_time"] = json!("0s");
+    let declared = door.put(WEB, declared).await;
+    assert_eq!(declared.status, 200, "{declared:?}");
+    let answer = door.post(&back(), json!({})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(ended(&door, &answer).await["status"], "succeeded");
 }
 
 #[tokio::test]
