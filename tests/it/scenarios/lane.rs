@@ -118,7 +118,7 @@ async fn an_answer_that_is_late_is_asked_for_once_more_where_that_is_worth_while
 async fn what_went_ahead_of_the_record_is_told_by_route_and_not_sent_again() {
     let mut trusted = settings();
     trusted.timing.commit_delay = 2 * PATIENCE;
-    let (house, _) = baking(trusted.clone()).await;
+    let (house, _) = baking(trusted).await;
     house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
     house.cloud.world().refuse_on = Some(1);
     let before = house.cloud.world().changes.len();
