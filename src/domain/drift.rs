@@ -84,10 +84,15 @@ pub(super) enum Weighed {
 }
 
 /// Whether base and overlays are held against the record. Before `verifying` no overlay is recorded and no user is on green;
-/// from `retiring` on the base is its owner's again.
+/// from `retiring` on the base is its owner's again. An edit made after the order to go back is its maker's.
 #[must_use]
 pub fn is_watched(d: &Deployment) -> bool {
-    d.phase.may_go_back() && !d.overlays.is_empty() && !d.intent.is_back()
+    is_seen(d) && !d.intent.is_back()
+}
+
+/// Whether what differs is noted. Also after the order to go back: what that takes hangs on where the base is then.
+fn is_seen(d: &Deployment) -> bool {
+    d.phase.may_go_back() && !d.overlays.is_empty()
 }
 
 /// Whether anything speaks against taking the world to be as recorded: then nothing moves toward green.
@@ -191,7 +196,7 @@ fn forward(rule: Layer, recorded: Weight, seen: Forward) -> Edit {
 
 /// What is known of each route after one more look.
 pub(super) fn after(d: &Deployment, o: &Observation, timing: &Timing, now: Timestamp) -> Vec<RouteDrift> {
-    if !is_watched(d) {
+    if !is_seen(d) {
         return Vec::new();
     }
     let one = |(i, route): (usize, &Known<RouteView>)| {

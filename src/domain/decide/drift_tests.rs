@@ -407,3 +407,24 @@ fn once_the_base_is_on_green_an_added_rule_to_green_is_its_owners() {
     view.strays = vec![sample::stray("canary")];
     assert!(believed(d, &o, LATER + 1).held.is_none());
 }
+
+#[test]
+fn an_order_to_go_back_meets_a_base_that_somebody_put_on_green_under_a_shield_whoever_carries_it_out() {
+    for command in [Command::Rollback, Command::Cancel] {
+        let mut d = at_25();
+        if command == Command::Cancel {
+            (d.phase, d.least) = (Phase::Verifying, Weight::NONE);
+        }
+        let mut o = observation(&d, d.phase.wants());
+        route_mut(&mut o, 0).base = Forward::Split(Weight::ALL);
+        // The order comes in the moment before the look: nothing was known of the edit.
+        let (back, _) = tick(give(&d, command), &o, LATER);
+        assert!(matches!(back.phase, Phase::RollingBack { shield: true, .. }), "{command:?}: {:?}", back.phase);
+        let (_, decision) = tick(back, &o, LATER + 1);
+        assert_eq!(
+            decision,
+            Decision::Act(Action::RaiseShields { routes: vec![0] }),
+            "the overlay is all that sends anybody to blue"
+        );
+    }
+}
