@@ -16,6 +16,7 @@ use std::{
 use axum::Router;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::{
         api::Api,
         app::App,
         bundles::{self, Bundles},
+        drills::{self, Driller},
         driver::{self, Pulse},
         journal::{self, Journal},
         keeping,
@@ -128,8 +130,8 @@ async fn work(
     let holder = state.holder().clone();
 
     let records = Arc::new(store.lane());
-    let lane = Arc::new(Lane::new(records.clone(), back, bundles.clone(), journal.clone(), settings));
-    let times = Arc::new(RollbackTimes::default());
+    let lane = Arc::new(Lane::new(records.clone(), back.clone(), bundles.clone(), journal.clone(), settings));
+    let (times, drilled) = (Arc::new(RollbackTimes::default()), Arc::<Notify>::default());
     let app: App<PgStore, PgLane, AwsCloud> = App {
         store: store.clone(),
         cloud: forward.clone(),
@@ -140,10 +142,13 @@ async fn work(
         tokens: tokens.clone(),
         pulse: pulse.clone(),
         past: Arc::default(),
+        drilled: drilled.clone(),
         settings,
         own: config.own.clone(),
     };
     let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
+    let (woken, cloud) = (drilled, forward.clone());
+    let driller = Arc::new(Driller { store: store.clone(), cloud, back, holder: holder.clone(), settings, woken });
     let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, journal: journal.clone(), times, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
@@ -156,6 +161,7 @@ async fn work(
     parts.with_records(journal::keep_replayed(journal, records, stop.clone()));
     let share = move |alive| budget.share(alive);
     parts.with_records(replicas::keep_count(store.clone(), state.holder().clone(), share, stop.clone()));
+    parts.with_records(drills::keep_drilled(driller, stop.clone()));
     if settings.sweeper.enabled {
         parts.with_records(sweeper::keep_swept(sweeper, stop.clone()));
     }

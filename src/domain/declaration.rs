@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    drill::DrillSpec,
     ids::{GroupName, RouteRef, SlotRef},
     time::{self, BakeTime},
     weight::Weight,
@@ -34,6 +35,9 @@ pub struct Declaration {
     pub server_group: ServerGroupSpec,
     #[serde(default)]
     pub preview: Option<Preview>,
+    /// `None`: as [`DrillSpec::default`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillSpec>,
     pub strategy: Strategy,
 }
 

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod declaration;
 pub mod deployment;
 pub mod drift;
+pub mod drill;
 pub mod event;
 #[cfg(test)]
 mod explore;
@@ -35,6 +36,7 @@ pub mod redeploy;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod schedule;
 pub mod spec;
 pub mod survey;
 pub mod time;

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     declaration::Declaration,
     deployment::{Deployment, Status},
+    drill::{self, Drill},
     ids::{DeploymentId, GroupName, RouteRef, RuleRef, SlotRef, Target, TargetGroupRef},
     survey::Role,
     time,
@@ -61,6 +62,8 @@ pub struct Facts {
     pub shared: bool,
     /// Of a group: some environment has it live, or would adopt it as its first blue.
     pub live: bool,
+    /// Of a drill's rule: the drill that its tags name.
+    pub drill: Option<Drill>,
     /// Of a rule: a running deployment is on its route, or of its service/environment, and sees to it.
     pub busy: bool,
     /// Of a rule: the slot that its service/environment has live.
@@ -293,6 +296,11 @@ pub fn judge(found: &Found, facts: &Facts, here: &dyn Fn(&Declaration) -> bool) 
         (Thing::ServerGroup(_), None) => namesake(facts),
         (Thing::ServerGroup(name), Some(_)) => group(name, facts, here),
         (Thing::Rule(_), _) if running(&facts.tagged) => return Standing::Claimed,
+        // It ends only when its rule is seen gone.
+        (Thing::Rule(_), _) if facts.drill.as_ref().is_some_and(|d| d.phase != drill::Phase::Ended) => {
+            return Standing::Claimed;
+        }
+        (Thing::Rule(_), Some(tags)) if tags.role == Some(Role::Drill) => drills(tags, facts, here),
         (Thing::Rule(_), tags) => rule(tags.as_ref(), facts, here),
     };
     let (why, fate) = verdict;
@@ -394,15 +402,31 @@ fn rule(tags: Option<&Tags>, facts: &Facts, here: &dyn Fn(&Declaration) -> bool)
         Role::Overlay => "overlay",
         Role::Shield => "shield",
         Role::Preview => "preview",
+        Role::Drill => "drill",
     };
     let why = format!("{} ended {}, and its {role} is still there", named(d), d.status().name());
+    // Without a success yet, the slot that every deployment so far went back to.
+    left_over(why, facts, d.plan.as_ref().map(|plan| &plan.blue_slot))
+}
+
+/// A drill ends when it sees its rule gone: what is there afterwards came by a call that was under way for long.
+fn drills(tags: &Tags, facts: &Facts, here: &dyn Fn(&Declaration) -> bool) -> (String, Fate) {
+    let Some(d) = &facts.drill else { return kept("no record tells of the drill that its tags name", BY_HAND) };
+    let planned = d.plan.as_ref().filter(|plan| plan.routes.iter().any(|planned| Some(&planned.route) == tags.route.as_ref()));
+    match planned.filter(|_| here(&d.declaration)) {
+        Some(plan) => {
+            left_over(format!("a drill of {} has ended, and its rule is still there", d.target), facts, Some(&plan.slot))
+        }
+        None => unclear("its tags and the records tell different things of it"),
+    }
+}
+
+fn left_over(why: String, facts: &Facts, back_to: Option<&SlotRef>) -> (String, Fate) {
     if facts.busy {
         return kept(why, "a deployment runs on its route and sees to it first");
     }
-    // Without a success yet, the slot that every deployment so far went back to.
-    let serving = facts.serving.clone().or_else(|| d.plan.as_ref().map(|plan| plan.blue_slot.clone()));
-    match serving {
-        Some(slot) => (why, Fate::ToGo(slot)),
+    match facts.serving.as_ref().or(back_to) {
+        Some(slot) => (why, Fate::ToGo(slot.clone())),
         None => unclear("the records do not tell which slot serves"),
     }
 }

@@ -261,7 +261,7 @@ fn facts() -> impl Strategy<Value = Facts> {
         if far && let Some(last) = &mut last {
             last.declaration.provider = elsewhere();
         }
-        Facts { tagged, last, shared, live, busy, serving: (!no_live).then(|| SlotRef::new("slot-b")) }
+        Facts { tagged, last, shared, live, drill: None, busy, serving: (!no_live).then(|| SlotRef::new("slot-b")) }
     })
 }
 

@@ -1,5 +1,7 @@
 //! The plan: everything fixed before the first change, so that execution has no choice left.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -183,6 +185,37 @@ pub fn judge(inputs: &Inputs<'_>, survey: &Survey) -> Result<Plan, Vec<(Topic, F
             green: GreenPlan { group, slot: green_slot, image: inputs.image.clone(), size },
         }),
         _ => Err(faults.0),
+    }
+}
+
+/// What a drill needs of a plan: where the routes forward to, and a number on each for its rule. What else would stand in a
+/// deployment's way (no free slot, say) is none of its business.
+///
+/// # Errors
+/// Every fault of the routes at once.
+pub fn of_drill(
+    declaration: &Declaration,
+    live: Option<&Live>,
+    survey: &Survey,
+) -> Result<(SlotRef, Vec<RoutePlan>), Vec<FieldFault>> {
+    let mut faults = Faults::of(survey);
+    let serving = serving(declaration, survey, &mut faults);
+    let routes = plan_routes(declaration, survey, &serving, &mut faults);
+    let slots: BTreeSet<_> = serving.iter().flatten().map(|serving| serving.slot).collect();
+    let slot = slots.first().and_then(|slot| declaration.slots.get(*slot)).cloned();
+    if slots.len() > 1 {
+        faults.note(Topic::Slots, "/routes", "the routes forward to different slots: make them forward to the same one first");
+    }
+    if let Some((live, slot)) = live.zip(slot.as_ref()).filter(|(live, slot)| &live.slot != *slot) {
+        let detail = format!("the routes forward to {slot}, and {} serves in {}", live.group, live.slot);
+        faults.note(Topic::Routes, "/routes", detail);
+    }
+    let of_routes = |fault: &FieldFault| fault.pointer.is_empty() || fault.pointer.starts_with("/routes");
+    let faults: Vec<_> = faults.0.into_iter().map(|(_, fault)| fault).filter(of_routes).collect();
+    match slot {
+        Some(slot) if faults.is_empty() && routes.len() == declaration.routes.len() => Ok((slot, routes)),
+        Some(_) | None if faults.is_empty() => Err(vec![FieldFault::new("/routes", "a route could not be seen")]),
+        Some(_) | None => Err(sorted(faults)),
     }
 }
 

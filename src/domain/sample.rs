@@ -64,6 +64,7 @@ pub(crate) fn declaration(routes: usize, strategy: Strategy) -> Declaration {
             tags: BTreeMap::new(),
         },
         preview: None,
+        drill: None,
         strategy,
     }
 }
@@ -104,6 +105,7 @@ pub(crate) fn survey(routes: usize, group: &str) -> Survey {
         }),
         green_name_taken: false,
         namings: Vec::new(),
+        drilled: super::drill::Drilled::default(),
         faults: Vec::new(),
         warnings: Vec::new(),
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    drill::Drilled,
     ids::{DeploymentId, GroupName, ListenerRef, LoadBalancerRef, RuleRef, TargetGroupRef},
     overlap::Condition,
 };
@@ -37,6 +38,9 @@ pub struct Survey {
     pub blue: Option<BlueSurvey>,
     /// A group with the name that green would get exists already and is not this deployment's.
     pub green_name_taken: bool,
+    /// Drills on the routes. The engine fills it in from the records.
+    #[serde(default)]
+    pub drilled: Drilled,
     /// Who else forwards to a declared slot: a slot that stays in use can never be emptied, nor its group removed.
     #[serde(default)]
     pub namings: Vec<Naming>,
@@ -100,6 +104,8 @@ pub enum Role {
     Overlay,
     Shield,
     Preview,
+    /// It forwards to where its base forwards; its tag names a drill and no deployment.
+    Drill,
 }
 
 /// A declared slot.

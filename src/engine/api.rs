@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{
+    drills::ports::DrillFigures,
     ports::{Environment, Filter, NewDeployment, ProviderFigures, StoreError, StoredEvent, TokenOwner, Versioned},
     rollback_times::RollbackFigures,
     sweeper::ports::{Listed, OrphanFigures, OrphanFilter},
@@ -16,7 +17,8 @@ use crate::domain::{
     command::{Command, Refusal},
     declaration::{Declaration, Strategy},
     deployment::{Deployment, Status},
-    ids::{DeploymentId, Image, RouteRef, Target},
+    drill::Drill,
+    ids::{DeploymentId, DrillId, Image, RouteRef, Target},
     preflight::Check,
     readiness::{Blue, Measured, Readiness},
     redeploy,
@@ -148,6 +150,13 @@ pub enum Created {
     Noop(Box<Environment>),
 }
 
+/// A drill, and whether it was begun just now.
+#[derive(Debug)]
+pub struct Drilling {
+    pub drill: Box<Drill>,
+    pub new: bool,
+}
+
 /// What would be done, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Steps {
@@ -213,6 +222,8 @@ pub struct Standing {
     pub sticky: Option<bool>,
     /// `None` before the first rollback.
     pub measured: Option<Measured>,
+    /// The last drill that was not skipped.
+    pub drill: Option<Box<Drill>>,
     /// What a rollback would ask of the provider now, in order.
     pub calls: Vec<String>,
     /// The same for a person with rights of their own and nothing else.
@@ -336,6 +347,14 @@ pub trait Api: Send + Sync + 'static {
     /// `?dry_run=true` of rollback.
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>>;
 
+    /// Begins a drill of the way back; one that runs already is the answer.
+    fn begin_drill(&self, by: Actor, target: Target, reason: Option<String>) -> BoxFuture<'_, Result<Drilling, Trouble>>;
+    /// `?dry_run=true` of it.
+    fn plan_drill(&self, target: Target) -> BoxFuture<'_, Result<Steps, Trouble>>;
+    fn drill(&self, id: DrillId) -> BoxFuture<'_, Result<Drill, Trouble>>;
+    /// Newest first.
+    fn drills(&self, target: Target, before: Option<DrillId>, limit: usize) -> BoxFuture<'_, Result<Vec<Drill>, Trouble>>;
+
     /// What ended deployments left in the cloud, as the last sweeps saw it.
     fn orphans(&self, filter: OrphanFilter) -> BoxFuture<'_, Result<Vec<ListedOrphan>, Trouble>>;
 
@@ -372,4 +391,5 @@ pub struct Figures {
     /// Since the engine last looked for due work.
     pub tick_age: Duration,
     pub orphans: OrphanFigures,
+    pub drills: Vec<DrillFigures>,
 }

@@ -6,15 +6,17 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
+use tokio::sync::Notify;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::{
     api::{
-        Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Standing,
-        Steps, Trouble, Wanted,
+        Actor, Api, Created, Declared, Drilling, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown,
+        Standing, Steps, Trouble, Wanted,
     },
     bundles::Bundles,
+    drills::ports::DrillStore,
     driver::Pulse,
     journal::Journal,
     lane::Lane,
@@ -33,7 +35,8 @@ use crate::domain::{
     command::{self, Command, Refusal},
     declaration::Declaration,
     deployment::Given,
-    ids::{DeploymentId, Image, Target},
+    drill::Drill,
+    ids::{DeploymentId, DrillId, Image, Target},
     lane,
     preflight::{Outcome, OwnHosts, Preflight},
     redeploy::Way,
@@ -53,11 +56,13 @@ pub struct App<S, L, C> {
     pub tokens: Arc<Tokens>,
     pub pulse: Arc<Pulse>,
     pub past: Arc<Past>,
+    /// Wakes this replica's drills.
+    pub drilled: Arc<Notify>,
     pub settings: EngineSettings,
     pub own: OwnHosts,
 }
 
-impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
+impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> App<S, L, C> {
     async fn declare(
         &self,
         by: Actor,
@@ -120,7 +125,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     /// The environment, if nothing stands in the way before the cloud is asked.
-    async fn open_for(&self, target: &Target) -> Result<Environment, Trouble> {
+    pub(super) async fn open_for(&self, target: &Target) -> Result<Environment, Trouble> {
         let environment = self.environment_of(target).await?;
         match self.running(Some(&environment)).await? {
             Some(running) => Err(running),
@@ -234,7 +239,8 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     async fn figures(&self) -> Result<Figures, Trouble> {
         let running = self.store.running(self.settings.bundles_max).await?.into_iter().map(|read| read.deployment).collect();
         let orphans = self.store.orphan_figures(self.settings.sweeper.terms.report_after).await?;
-        Ok(Figures { running, ended: self.store.outcomes().await?, tick_age: self.pulse.age(), orphans })
+        let drills = self.store.drill_figures().await?;
+        Ok(Figures { running, ended: self.store.outcomes().await?, tick_age: self.pulse.age(), orphans, drills })
     }
 
     async fn orphans(&self, filter: OrphanFilter) -> Result<Vec<ListedOrphan>, Trouble> {
@@ -255,7 +261,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 }
 
-impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
+impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
     fn declare(
         &self,
         by: Actor,
@@ -335,6 +341,22 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> Api for App<S, L, C> {
 
     fn plan_rollback(&self, of: RollbackOf) -> BoxFuture<'_, Result<Steps, Trouble>> {
         Self::plan_rollback(self, of).boxed()
+    }
+
+    fn begin_drill(&self, by: Actor, target: Target, reason: Option<String>) -> BoxFuture<'_, Result<Drilling, Trouble>> {
+        Self::begin_drill(self, by, target, reason).boxed()
+    }
+
+    fn plan_drill(&self, target: Target) -> BoxFuture<'_, Result<Steps, Trouble>> {
+        Self::plan_drill(self, target).boxed()
+    }
+
+    fn drill(&self, id: DrillId) -> BoxFuture<'_, Result<Drill, Trouble>> {
+        Self::drill(self, id).boxed()
+    }
+
+    fn drills(&self, target: Target, before: Option<DrillId>, limit: usize) -> BoxFuture<'_, Result<Vec<Drill>, Trouble>> {
+        Self::drills(self, target, before, limit).boxed()
     }
 
     fn orphans(&self, filter: OrphanFilter) -> BoxFuture<'_, Result<Vec<ListedOrphan>, Trouble>> {

@@ -1,13 +1,15 @@
 //! The engine: claims deployments, looks, lets `domain` decide, acts or records. It knows no technology.
 //!
 //! `driver` finds due work, `tick` does one step of it, `lane` is the way back that waits for neither, `app` answers the edge,
-//! `sweeper` looks for what ended deployments left behind. `bundles`, `tokens` and `journal` are what is left of the records while
+//! `sweeper` looks for what ended deployments left behind, `drills` tries the way back where nothing runs. `bundles`, `tokens` and `journal` are what is left of the records while
 //! the database is away (`offline` is what the edge is told then), `local` the disk that they are kept on.
 
 mod age;
 pub mod api;
 pub mod app;
 pub mod bundles;
+mod drilling;
+pub mod drills;
 pub mod driver;
 pub mod journal;
 pub mod keeping;

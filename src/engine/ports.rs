@@ -16,8 +16,9 @@ use crate::domain::{
     declaration::Declaration,
     deployment::{Deployment, Given, Intent, Live, Seen, Status},
     drift::Holds,
+    drill::{Drill, Drilled},
     event::Event,
-    ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, ServiceName, Target},
+    ids::{DeploymentId, EnvironmentName, HolderId, Image, ListenerRef, RouteRef, ServiceName, Target},
     inspection::Inspection,
     observation::Observation,
     phase::Phase,
@@ -170,6 +171,8 @@ pub struct Environment {
     pub running: Option<DeploymentId>,
     /// The last one that ended.
     pub last: Option<DeploymentId>,
+    /// The drill that runs, else the last that was not skipped.
+    pub drill: Option<Box<Drill>>,
 }
 
 /// What a command found.
@@ -272,6 +275,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<DeploymentId>, StoreError>> + Send;
     /// Rule numbers that running deployments other than `but` hold on a listener.
     fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
+    /// What is known of drills of this service/environment or on these routes.
+    fn drilled(&self, target: &Target, routes: &[RouteRef]) -> impl Future<Output = Result<Drilled, StoreError>> + Send;
     /// Events after `after`, oldest first, at most `limit`.
     fn events(
         &self,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     api::{Steps, Trouble},
     app::App,
+    drills::ports::DrillStore,
     ports::{Cloud, Environment, LaneStore, Store},
     steps,
     sweeper::ports::{OrphanFilter, SweepStore},
@@ -22,7 +23,7 @@ use crate::domain::{
 /// Orphans that one check names.
 const ORPHANS_MAX: usize = 20;
 
-impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
+impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> App<S, L, C> {
     /// Looks, and judges what it saw.
     pub(super) async fn preflight(&self, inputs: Inputs<'_>) -> Result<Preflight, Trouble> {
         let Inputs { target, declaration, .. } = inputs;

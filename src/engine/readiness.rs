@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::{
     api::{Mode, Shown, Standing, Trouble, Wanted},
     app::App,
+    drills::ports::DrillStore,
     ports::{Cloud, LaneStore, Store, StoreError},
     sweeper::ports::SweepStore,
 };
@@ -38,7 +39,7 @@ impl Past {
     }
 }
 
-impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
+impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> App<S, L, C> {
     pub(super) async fn readiness(&self, target: Target) -> Result<Standing, Trouble> {
         let (newest, history) = tokio::join!(self.newest(&target), self.asked(self.store.rollbacks(PAST_MAX)));
         let newest = newest?;
@@ -49,7 +50,12 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
         }
         let way = newest.as_ref().map(|shown| self.way(&shown.read.deployment));
         let before = if way == Some(Way::Anew) { self.deployed_anew(&target).await? } else { None };
-        Ok(self.standing(target, newest, way, before))
+        // Not without the records: what was drilled tells nothing of now.
+        let drill = match self.asked(self.store.environment(&target)).await {
+            Ok(environment) => environment.and_then(|environment| environment.drill),
+            Err(_) => None,
+        };
+        Ok(Standing { drill, ..self.standing(target, newest, way, before) })
     }
 
     /// What a rollback of a service/environment meets: the deployment that runs, else the last that ended; while the database is away
@@ -102,6 +108,7 @@ impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
             blue: running.and_then(|d| readiness::blue(d, &timing, now)),
             sticky: plan.and_then(|plan| self.cloud.is_sticky(plan)),
             measured: self.past.last(),
+            drill: None,
             calls: calls.unwrap_or_default(),
             by_hand: running.map(|d| self.cloud.by_hand(d, as_of.is_some())).unwrap_or_default(),
             target,

@@ -3,12 +3,13 @@
 use super::{
     api::{Actor, Created, Mode, RolledBack, Steps, Trouble, Wanted},
     app::App,
+    drills::ports::DrillStore,
     ports::{Cloud, Environment, LaneStore, Store},
     sweeper::ports::SweepStore,
 };
 use crate::domain::{ids::Target, redeploy};
 
-impl<S: Store + SweepStore, L: LaneStore, C: Cloud> App<S, L, C> {
+impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> App<S, L, C> {
     /// Nothing runs, so nothing is hurried: all checks of any deployment are made, and whatever speaks against it is said.
     pub(super) async fn redeploy(&self, by: Actor, target: Target, reason: Option<String>) -> Result<RolledBack, Trouble> {
         let environment = self.environment_of(&target).await?;

@@ -140,12 +140,14 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         Timing { clock_lead: self.cloud.clock_lead(), ..self.settings.timing }
     }
 
-    /// Numbers held by others are known to the records alone; a survey must not offer them.
+    /// Numbers held by others are known to the records alone; a survey must not offer them. Drills, too: asked for after the
+    /// deployment is on record, as a drill asks for deployments after it is.
     async fn add_reserved(&self, d: &Deployment, o: &mut Observation) -> Result<(), StoreError> {
         if let Some(Known::Seen(survey)) = &mut o.survey {
             for route in survey.routes.iter_mut().flatten() {
                 route.reserved = self.store.reserved(&route.listener, d.id).await?;
             }
+            survey.drilled = self.store.drilled(&d.target, &d.declaration.routes).await?;
         }
         Ok(())
     }
@@ -204,7 +206,7 @@ impl<S: Store, C: Cloud> Worker<S, C> {
     }
 }
 
-fn trouble_after(before: Option<&ProviderTrouble>, fault: &Fault) -> ProviderTrouble {
+pub(super) fn trouble_after(before: Option<&ProviderTrouble>, fault: &Fault) -> ProviderTrouble {
     let hopeless = match fault.kind {
         FaultKind::Rejected | FaultKind::Denied => true,
         FaultKind::Transient | FaultKind::Throttled | FaultKind::Missing | FaultKind::NotSent => false,

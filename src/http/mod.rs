@@ -6,6 +6,7 @@ pub mod auth;
 mod commands;
 mod deployments;
 mod docs;
+mod drills;
 pub mod error;
 mod etag;
 mod events;
@@ -88,6 +89,9 @@ fn usual() -> OpenApiRouter<Edge> {
         .routes(routes!(deployments::create))
         .routes(routes!(events::list))
         .routes(routes!(orphans::list))
+        .routes(routes!(drills::begin))
+        .routes(routes!(drills::get))
+        .routes(routes!(drills::list))
         .routes(routes!(commands::promote))
         .routes(routes!(commands::resume))
         .routes(routes!(commands::adopt))

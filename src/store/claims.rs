@@ -12,8 +12,10 @@ use crate::{
     domain::{
         declaration::Provider,
         deployment::{Deployment, Live},
+        drill::Drill,
         ids::{DeploymentId, GroupName, SlotRef},
         orphan::{Facts, Found, Thing},
+        survey::Role,
     },
     engine::ports::StoreError,
 };
@@ -26,14 +28,17 @@ pub(super) async fn facts(pool: &PgPool, found: &[Found]) -> Result<Vec<Facts>, 
     let of_groups = groups(pool, found).await?;
     let live = live(pool, found).await?;
     let tagged = tagged(pool, found).await?;
-    let busy = busy(pool, found, &tagged).await?;
-    let serving = serving(pool, &tagged).await?;
+    let drills = drills(pool, found).await?;
+    let targets = tagged.values().map(|d| &d.target).chain(drills.values().map(|d| &d.target));
+    let busy = busy(pool, found, targets.clone().map(ToString::to_string)).await?;
+    let serving = serving(pool, targets.map(ToString::to_string).collect()).await?;
     Ok(found
         .iter()
         .map(|found| {
             let tags = found.tags.as_ref();
             let tagged = tags.and_then(|tags| tagged.get(&tags.deployment?)).cloned();
-            let target = tagged.as_ref().map(|d| d.target.to_string());
+            let drill = tags.and_then(|tags| drills.get(&tags.deployment?)).cloned();
+            let target = tagged.as_ref().map(|d| &d.target).or(drill.as_ref().map(|d| &d.target)).map(ToString::to_string);
             match &found.thing {
                 Thing::ServerGroup(name) => {
                     let (last, shared) = of_groups.get(name.as_str()).cloned().unzip();
@@ -44,7 +49,8 @@ pub(super) async fn facts(pool: &PgPool, found: &[Found]) -> Result<Vec<Facts>, 
                     let route = tags.and_then(|tags| tags.route.as_ref());
                     let busy = route.is_some_and(|route| busy.contains(&("route".to_owned(), route.to_string())))
                         || target.as_ref().is_some_and(|target| busy.contains(&("environment".to_owned(), target.clone())));
-                    Facts { tagged, busy, serving: target.and_then(|target| serving.get(&target).cloned()), ..Facts::default() }
+                    let serving = target.and_then(|target| serving.get(&target).cloned());
+                    Facts { tagged, drill, busy, serving, ..Facts::default() }
                 }
             }
         })
@@ -116,10 +122,10 @@ async fn tagged(pool: &PgPool, found: &[Found]) -> Result<HashMap<DeploymentId, 
 async fn busy(
     pool: &PgPool,
     found: &[Found],
-    tagged: &HashMap<DeploymentId, Deployment>,
+    targets: impl Iterator<Item = String>,
 ) -> Result<HashSet<(String, String)>, StoreError> {
     let routes = found.iter().filter_map(|found| found.tags.as_ref()?.route.as_ref());
-    let keys: Vec<_> = routes.map(ToString::to_string).chain(tagged.values().map(|d| d.target.to_string())).collect();
+    let keys: Vec<_> = routes.map(ToString::to_string).chain(targets).collect();
     let rows = sqlx::query!(
         "select kind, key from deployment_holds where active and kind in ('route', 'environment') and key = any($1)",
         &keys,
@@ -130,9 +136,15 @@ async fn busy(
     Ok(rows.into_iter().map(|row| (row.kind, row.key)).collect())
 }
 
+/// The drills that rules' tags name, as far as they are in the records.
+async fn drills(pool: &PgPool, found: &[Found]) -> Result<HashMap<DeploymentId, Drill>, StoreError> {
+    let tags = found.iter().filter_map(|found| found.tags.as_ref()).filter(|tags| tags.role == Some(Role::Drill));
+    let ids: Vec<Uuid> = tags.filter_map(|tags| Some(tags.deployment?.uuid())).collect();
+    Ok(super::drills::named(pool, &ids).await?.into_iter().map(|drill| (drill.id.tag(), drill)).collect())
+}
+
 /// The slot that each service/environment has live.
-async fn serving(pool: &PgPool, tagged: &HashMap<DeploymentId, Deployment>) -> Result<HashMap<String, SlotRef>, StoreError> {
-    let targets: Vec<_> = tagged.values().map(|d| d.target.to_string()).collect();
+async fn serving(pool: &PgPool, targets: Vec<String>) -> Result<HashMap<String, SlotRef>, StoreError> {
     let rows = sqlx::query!(
         r#"select service || '/' || environment as "target!", live as "live!" from environments
            where live is not null and service || '/' || environment = any($1)"#,

@@ -1,5 +1,7 @@
 //! Environments as declared: each change is a kept revision, an identical declaration is none.
 
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
 use sqlx::{PgConnection, PgPool};
 
 use super::{
@@ -30,10 +32,29 @@ pub(super) async fn declare(
     }
     if present.as_ref() != Some(declaration) {
         add_revision(&mut transaction, target, revision + 1, declaration, by).await?;
+        let schedule = |of: &Declaration| of.drill.as_ref().and_then(|spec| spec.schedule.clone());
+        // One that stays as it is keeps its turn, however often the rest is declared anew.
+        if present.as_ref().map(schedule) != Some(schedule(declaration)) {
+            let next = schedule(declaration).and_then(|schedule| schedule.next_after(Timestamp::now()));
+            set_drill_due(&mut transaction, target, next).await?;
+        }
     }
     transaction.commit().await.doing(DECLARING)?;
     let stored = environment(pool, target).await?;
     Ok(stored.map(|stored| (stored, new)))
+}
+
+async fn set_drill_due(connection: &mut PgConnection, target: &Target, due: Option<Timestamp>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update environments set drill_due_at = $3 where service = $1 and environment = $2",
+        target.service.as_str(),
+        target.environment.as_str(),
+        due.map(ToSqlx::to_sqlx) as _,
+    )
+    .execute(connection)
+    .await
+    .doing(DECLARING)?;
+    Ok(())
 }
 
 async fn add_environment(connection: &mut PgConnection, target: &Target) -> Result<bool, StoreError> {
@@ -96,7 +117,10 @@ pub(super) async fn environment(pool: &PgPool, target: &Target) -> Result<Option
                 where h.kind = 'environment' and h.key = e.service || '/' || e.environment and h.active) as running,
                (select d.id from deployments as d
                 where d.service = e.service and d.environment = e.environment and d.due_at is null
-                order by d.number desc limit 1) as last
+                order by d.number desc limit 1) as last,
+               (select d.record from drills as d
+                where d.service = e.service and d.environment = e.environment and d.outcome is distinct from 'skipped'
+                order by d.id desc limit 1) as drill
            from environments as e join environment_revisions as r using (service, environment, revision)
            where e.service = $1 and e.environment = $2"#,
         target.service.as_str(),
@@ -117,7 +141,10 @@ pub(super) async fn environments(pool: &PgPool, after: Option<&Target>, limit: u
                 where h.kind = 'environment' and h.key = e.service || '/' || e.environment and h.active) as running,
                (select d.id from deployments as d
                 where d.service = e.service and d.environment = e.environment and d.due_at is null
-                order by d.number desc limit 1) as last
+                order by d.number desc limit 1) as last,
+               (select d.record from drills as d
+                where d.service = e.service and d.environment = e.environment and d.outcome is distinct from 'skipped'
+                order by d.id desc limit 1) as drill
            from environments as e join environment_revisions as r using (service, environment, revision)
            where $1::text is null or (e.service, e.environment) > ($1, $2)
            order by e.service, e.environment limit $3"#,
@@ -142,7 +169,7 @@ pub(super) async fn revisions(
     sqlx::query_as!(
         EnvironmentRow,
         r#"select e.service, e.environment, r.revision, r.declaration, r.declared_at, r.declared_by, e.live, e.next_number,
-               null::uuid as running, null::uuid as last
+               null::uuid as running, null::uuid as last, null::jsonb as drill
            from environments as e join environment_revisions as r using (service, environment)
            where e.service = $1 and e.environment = $2 and ($3::integer is null or r.revision < $3)
            order by r.revision desc limit $4"#,

@@ -7,6 +7,7 @@ mod claims;
 mod commands;
 mod declarations;
 mod deployments;
+mod drills;
 pub mod embedded;
 mod error;
 mod holds;
@@ -40,7 +41,8 @@ use crate::{
         command::Command,
         declaration::Declaration,
         deployment::{Given, Status},
-        ids::{DeploymentId, HolderId, Image, ListenerRef, Target},
+        drill::Drilled,
+        ids::{DeploymentId, HolderId, Image, ListenerRef, RouteRef, Target},
         readiness::Took,
     },
     engine::ports::{
@@ -306,6 +308,10 @@ impl Store for PgStore {
 
     async fn reserved(&self, listener: &ListenerRef, but: DeploymentId) -> Result<Vec<u32>, StoreError> {
         self.within(deployments::reserved(&self.pool, listener, but)).await
+    }
+
+    async fn drilled(&self, target: &Target, routes: &[RouteRef]) -> Result<Drilled, StoreError> {
+        self.within(drills::drilled(&self.pool, target, routes)).await
     }
 
     async fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

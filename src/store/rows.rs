@@ -66,6 +66,7 @@ pub(super) struct EnvironmentRow {
     pub next_number: i32,
     pub running: Option<uuid::Uuid>,
     pub last: Option<uuid::Uuid>,
+    pub drill: Option<Value>,
 }
 
 impl EnvironmentRow {
@@ -81,6 +82,7 @@ impl EnvironmentRow {
             live: self.live.map(live).transpose()?,
             running: self.running.map(DeploymentId::new),
             last: self.last.map(DeploymentId::new),
+            drill: self.drill.map(super::drills::read).transpose()?.map(Box::new),
         })
     }
 }

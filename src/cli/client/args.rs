@@ -36,6 +36,8 @@ pub enum Command {
     Resume(Steer),
     /// Set green's share of traffic by hand, in percent; `resume` goes on from there
     Weight(Weight),
+    /// Try the way back while nothing is being released; users notice nothing
+    Drill(Drill),
     /// List what ended deployments left in the cloud, and when it goes
     Orphans(Orphans),
     /// Take what somebody changed outside Cutover for what was wanted
@@ -199,6 +201,30 @@ pub struct Weight {
     /// Green's share in percent, with at most one decimal
     #[arg(value_parser = percent)]
     pub green: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// SERVICE/ENVIRONMENT
+    #[arg(value_parser = pair)]
+    pub target: Pair,
+    /// Why; kept with it
+    #[arg(long, conflicts_with = "list")]
+    pub reason: Option<String>,
+    /// Wait for its end; exit 5 when it failed or was slower than its budget
+    #[arg(long, conflicts_with_all = ["list", "dry_run"])]
+    pub wait: bool,
+    /// Wait no longer than this ("90s", "5m"); then exit 124, and the drill goes on
+    #[arg(long, value_parser = duration, requires = "wait")]
+    pub timeout: Option<Duration>,
+    /// Show what would be done, in order, and change nothing
+    #[arg(long, conflicts_with = "list")]
+    pub dry_run: bool,
+    /// Begin none: show the last ones and what they took
+    #[arg(long)]
+    pub list: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     api::{Again, Answer, Api, Call, Trouble},
     args::{self, Back, Command, Connection, Deploy, Limits, Pair, Steer, Target, To, Waiting},
-    connect,
+    connect, drill,
     exit::{Exit, Failure},
     follow::{self, ByHand, Followed},
     planned, readiness, render,
@@ -54,6 +54,7 @@ pub(super) async fn run(command: Command, followed: &Followed) -> Result<Exit, F
         }
         Command::Pause(args) => steer(&args, "pause", json!({}), Again::For(PATIENCE)).await,
         Command::Resume(args) => steer(&args, "resume", json!({}), Again::For(PATIENCE)).await,
+        Command::Drill(args) => drill::drill(args).await,
         Command::Orphans(args) => orphans(args).await,
         Command::Weight(args) => steer(&args.steer, "weight", json!({"green": args.green}), Again::For(PATIENCE)).await,
         Command::Adopt(args) => answer_drift(&args, "adopt").await,

@@ -5,6 +5,7 @@
 mod api;
 pub mod args;
 mod commands;
+mod drill;
 pub mod exit;
 mod follow;
 mod planned;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     api::{Again, Api, Call},
     args::{self, Output},
+    drill::Took,
     exit::{Exit, Failure},
     render,
 };
@@ -37,6 +38,7 @@ pub(super) struct Standing {
     pub(super) readiness: Readiness,
     blue: Option<Blue>,
     seconds: Option<Seconds>,
+    drill: Option<LastDrill>,
     calls: Vec<String>,
     pub(super) by_hand: Vec<String>,
 }
@@ -51,6 +53,14 @@ struct Blue {
     of: u32,
     min_pinned: Option<bool>,
     protected: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct LastDrill {
+    status: String,
+    created_at: String,
+    deletion: Took,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -136,6 +146,9 @@ fn table(standing: &Standing) -> String {
         row("", format!("-> {}", reason.to_do));
     }
     row("takes", standing.price());
+    if let Some(LastDrill { status, created_at, deletion }) = &standing.drill {
+        row("drill", format!("{status} ({created_at}): {deletion}"));
+    }
     if let Some(blue) = &standing.blue {
         row("blue", told_blue(blue));
     }
@@ -179,6 +192,8 @@ mod tests {
             "blue": {"server_group": "web-prod-v041", "image": "ami-0aa1", "image_pinned": false, "healthy": 7, "of": 8,
                      "seen_at": "2026-11-24T12:00:00Z", "min_pinned": true, "protected": null},
             "seconds": {"rollbacks": 12, "accepted": {"median": 0.042, "p95": 0.1}, "observed": {"median": 1.5, "p95": 3}},
+            "drill": {"url": "/v1/drills/0193", "status": "passed", "created_at": "2026-11-23T03:00:00Z",
+                      "ended_at": "2026-11-23T03:00:04Z", "deletion": {"accepted": 0.04, "seen": 0.3}},
             "calls": ["elasticloadbalancing:DeleteRule arn:o"], "by_hand": ["aws elbv2 delete-rule --rule-arn arn:o"],
         });
         let expected = "\
@@ -186,6 +201,7 @@ web/prod     ⚠ degraded
 why       7 of 8 servers are healthy
           -> see why
 takes     1 call; accepted after about 0.042 s (0.1 s in 95 of 100), seen after 1.5 s (3 s), by 12 rollbacks here
+drill     passed (2026-11-23T03:00:00Z): accepted after 0.04 s, seen after 0.3 s
 blue      web-prod-v041   7/8 healthy   ami-0aa1 (NOT pinned)   minimum pinned, protected?
 call      elasticloadbalancing:DeleteRule arn:o
 by hand   aws elbv2 delete-rule --rule-arn arn:o

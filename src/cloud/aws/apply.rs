@@ -19,7 +19,7 @@ impl AwsCloud {
         let clients = self.clients(&d.declaration);
         // Also what goes back by itself, without the lane, is a rollback.
         let clients = if action.is_the_way_back(&d.phase) { clients.on(Lane::Rollback) } else { clients };
-        let rules = rule_changes::RuleChanges { cloud: self, clients: &clients, d, deadline };
+        let rules = rule_changes::RuleChanges { cloud: self, clients: &clients, whose: d.into(), deadline };
         let groups = group_changes::GroupChanges { cloud: self, clients: &clients, d, deadline };
         if let Action::DeleteRules { rules: named } = action {
             // The one action that needs no plan: leftovers go before there is one.

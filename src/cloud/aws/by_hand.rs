@@ -32,7 +32,7 @@ pub(super) fn lines(installation: &str, d: &Deployment, old: bool) -> Vec<String
 /// Exactly the rule that the lane would raise, tags included: by them the service knows it for its own.
 fn raise(installation: &str, d: &Deployment, plan: &Plan, route: &RoutePlan) -> Result<String, Fault> {
     let shield = rule_changes::shield(plan, route)?;
-    let (tags, _) = names::rule_tags(installation, d, &route.route, Role::Shield);
+    let (tags, _) = names::rule_tags(installation, d.into(), &route.route, Role::Shield);
     let mut words = vec![
         ("--listener-arn", route.listener.to_string()),
         ("--priority", route.shield_number.to_string()),

@@ -11,6 +11,7 @@ mod calls;
 mod client;
 mod clock;
 mod conditions;
+mod drills;
 mod edits;
 #[cfg(test)]
 mod edits_tests;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     deployment::Deployment,
+    drill::Drill,
     ids::{DeploymentId, EnvironmentName, RouteRef, ServiceName, Target},
     survey::{Owner, Role},
 };
@@ -20,6 +21,25 @@ const ENVIRONMENT: &str = "cutover:environment";
 const DEPLOYMENT: &str = "cutover:deployment";
 const ROLE: &str = "cutover:role";
 const ROUTE: &str = "cutover:route";
+
+/// Who makes a thing: a deployment, or a drill under its own id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whose<'a> {
+    pub(super) id: DeploymentId,
+    pub(super) target: &'a Target,
+}
+
+impl<'a> From<&'a Deployment> for Whose<'a> {
+    fn from(d: &'a Deployment) -> Self {
+        Self { id: d.id, target: &d.target }
+    }
+}
+
+impl<'a> From<&'a Drill> for Whose<'a> {
+    fn from(d: &'a Drill) -> Self {
+        Self { id: d.id.tag(), target: &d.target }
+    }
+}
 
 /// Ownership as read from tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +83,11 @@ impl Mark {
         })
     }
 
+    /// A drill's rule: it stays for seconds only.
+    pub(super) fn is_passing(&self, installation: &str) -> bool {
+        self.role == Some(Role::Drill) && self.installation == installation
+    }
+
     pub(super) fn is_for(&self, route: &RouteRef) -> bool {
         self.route.as_deref() == Some(route.as_str())
     }
@@ -73,26 +98,28 @@ fn role(value: &str) -> Option<Role> {
         "overlay" => Some(Role::Overlay),
         "shield" => Some(Role::Shield),
         "preview" => Some(Role::Preview),
+        "drill" => Some(Role::Drill),
         _ => None,
     }
 }
 
 /// A rule's tags and what they read back as.
-pub(super) fn rule_tags(installation: &str, d: &Deployment, route: &RouteRef, role: Role) -> (Vec<RuleTag>, Mark) {
+pub(super) fn rule_tags(installation: &str, whose: Whose<'_>, route: &RouteRef, role: Role) -> (Vec<RuleTag>, Mark) {
     let name = match role {
         Role::Overlay => "overlay",
         Role::Shield => "shield",
         Role::Preview => "preview",
+        Role::Drill => "drill",
     };
-    let tags = ownership(installation, d, name)
+    let tags = ownership(installation, whose, name)
         .into_iter()
         .chain([(ROUTE, route.to_string())])
         .map(|(key, value)| RuleTag::builder().key(key).value(value).build())
         .collect();
     let mark = Mark {
         installation: installation.to_owned(),
-        deployment: Some(d.id),
-        target: Some(d.target.clone()),
+        deployment: Some(whose.id),
+        target: Some(whose.target.clone()),
         role: Some(role),
         route: Some(route.as_str().to_owned()),
     };
@@ -103,17 +130,17 @@ pub(super) fn rule_tags(installation: &str, d: &Deployment, route: &RouteRef, ro
 pub(super) fn group_tags(installation: &str, d: &Deployment) -> Vec<GroupTag> {
     let declared = d.declaration.server_group.tags.iter().map(|(key, value)| (key.as_str(), value.clone()));
     declared
-        .chain(ownership(installation, d, "group"))
+        .chain(ownership(installation, Whose::from(d), "group"))
         .map(|(key, value)| GroupTag::builder().key(key).value(value).propagate_at_launch(true).build())
         .collect()
 }
 
-fn ownership(installation: &str, d: &Deployment, role: &'static str) -> [(&'static str, String); 5] {
+fn ownership(installation: &str, whose: Whose<'_>, role: &'static str) -> [(&'static str, String); 5] {
     [
         (INSTALLATION, installation.to_owned()),
-        (SERVICE, d.target.service.to_string()),
-        (ENVIRONMENT, d.target.environment.to_string()),
-        (DEPLOYMENT, d.id.to_string()),
+        (SERVICE, whose.target.service.to_string()),
+        (ENVIRONMENT, whose.target.environment.to_string()),
+        (DEPLOYMENT, whose.id.to_string()),
         (ROLE, role.to_owned()),
     ]
 }

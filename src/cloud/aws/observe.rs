@@ -302,13 +302,15 @@ fn route_view(
             Some(Role::Overlay) if deployment == Some(d.id) => seen.overlays.push(view(rule, deployment)),
             Some(Role::Preview) if deployment == Some(d.id) => seen.previews.push(view(rule, deployment)),
             Some(Role::Shield) => seen.shields.push(view(rule, deployment)),
-            Some(Role::Overlay | Role::Preview) if deployment.is_some_and(|id| !d.let_go.contains(&id)) => {
+            Some(Role::Overlay | Role::Preview | Role::Drill) if deployment.is_some_and(|id| !d.let_go.contains(&id)) => {
                 seen.leftovers.push(rule.rule.clone());
             }
-            Some(Role::Overlay | Role::Preview) | None if number == route.overlay_number => {
+            // A drill's, of another route: it is gone in a moment.
+            _ if rule.mark.as_ref().is_some_and(|mark| mark.is_passing(&cloud.installation)) => {}
+            Some(Role::Overlay | Role::Preview | Role::Drill) | None if number == route.overlay_number => {
                 seen.in_the_way = Some(rule.rule.to_string());
             }
-            Some(Role::Overlay | Role::Preview) | None => {}
+            Some(Role::Overlay | Role::Preview | Role::Drill) | None => {}
         }
     }
     let overlay = d.overlays.get(i).and_then(|recorded| rules.iter().find(|rule| &rule.rule == recorded));

@@ -14,7 +14,7 @@ use super::{
     conditions::{ConditionForm, TransformForm},
     fault,
     form::{Form, some},
-    names,
+    names::{self, Whose},
     operation::Operation,
     rules::{self, SeenRule},
     weights,
@@ -23,8 +23,7 @@ use crate::{
     domain::{
         action::{Shape, Side},
         declaration::Preview,
-        deployment::Deployment,
-        ids::{ListenerRef, RuleRef, TargetGroupRef},
+        ids::{ListenerRef, RuleRef, SlotRef, TargetGroupRef},
         numbers,
         plan::{Plan, RoutePlan},
         survey::Role,
@@ -41,7 +40,7 @@ const SHIELD_TRIES_MAX: usize = 5;
 pub(super) struct RuleChanges<'a> {
     pub(super) cloud: &'a AwsCloud,
     pub(super) clients: &'a Clients,
-    pub(super) d: &'a Deployment,
+    pub(super) whose: Whose<'a>,
     pub(super) deadline: Instant,
 }
 
@@ -122,35 +121,44 @@ impl RuleChanges<'_> {
     async fn open_overlay(self, plan: &Plan, route: &RoutePlan) -> Result<(), Fault> {
         let form = form(route)?;
         let rule = Rule::of(&form, split(&form, plan, route, Weight::NONE)?);
-        match self.create(route, route.overlay_number, Role::Overlay, rule).await? {
+        self.make(route, route.overlay_number, Role::Overlay, rule).await
+    }
+
+    /// A rule of a kind that there is one of, on its reserved number.
+    async fn make(self, route: &RoutePlan, number: u32, role: Role, rule: Rule) -> Result<(), Fault> {
+        match self.create(route, number, role, rule).await? {
             Created::Yes => Ok(()),
-            Created::NumberInUse(fault) => match self.who_has(route, route.overlay_number).await {
-                Some(rule) if self.is_ours(&rule, route, Role::Overlay) => Ok(()),
-                Some(rule) => Err(fault::rejected(
-                    fault.operation,
-                    format!("rule {} has taken number {}, reserved for the overlay", rule.rule, route.overlay_number),
-                )),
+            Created::NumberInUse(fault) => match self.who_has(route, number).await {
+                Some(rule) if self.is_ours(&rule, route, role) => Ok(()),
+                Some(rule) if rule.mark.as_ref().is_some_and(|mark| mark.is_passing(&self.cloud.installation)) => {
+                    Err(Fault { kind: FaultKind::Transient, ..fault })
+                }
+                Some(rule) => {
+                    let reserved_for = if number == route.overlay_number { "overlay" } else { "shield" };
+                    let said = format!("rule {} has taken number {number}, reserved for the {reserved_for}", rule.rule);
+                    Err(fault::rejected(fault.operation, said))
+                }
                 // A look that failed, or showed nobody: whose it is stays unknown.
                 None => Err(Fault { kind: FaultKind::Transient, ..fault }),
             },
         }
     }
 
+    /// A drill's rule does what its base does: the same requests to the same servers.
+    pub(super) async fn open_drills(self, slot: &SlotRef, routes: &[&RoutePlan]) -> Result<(), Fault> {
+        let calls = routes.iter().map(|route| async move {
+            let form = form(route)?;
+            let rule = Rule::of(&form, form.to_one(target_group_of(slot, route)?));
+            self.make(route, route.overlay_number, Role::Drill, rule).await
+        });
+        fault::worst(join_all(calls).await)
+    }
+
     async fn open_preview(self, plan: &Plan, preview: &Preview, route: &RoutePlan) -> Result<(), Fault> {
         let mut form = form(route)?;
         form.conditions.push(ConditionForm::header(&preview.header, &preview.value));
         let rule = Rule::of(&form, form.to_one(target_group(plan, route, Side::Green)?));
-        match self.create(route, route.shield_number, Role::Preview, rule).await? {
-            Created::Yes => Ok(()),
-            Created::NumberInUse(fault) => match self.who_has(route, route.shield_number).await {
-                Some(rule) if self.is_ours(&rule, route, Role::Preview) => Ok(()),
-                Some(rule) => Err(fault::rejected(
-                    fault.operation,
-                    format!("rule {} has taken number {}, reserved for the shield", rule.rule, route.shield_number),
-                )),
-                None => Err(Fault { kind: FaultKind::Transient, ..fault }),
-            },
-        }
+        self.make(route, route.shield_number, Role::Preview, rule).await
     }
 
     /// The reserved number first; were it taken by somebody else, the free one nearest under the overlay's. (Walking down
@@ -187,7 +195,7 @@ impl RuleChanges<'_> {
         Rule { conditions, actions, transforms }: Rule,
     ) -> Result<Created, Fault> {
         const OPERATION: Operation = Operation::CreateRule;
-        let (tags, mark) = names::rule_tags(&self.cloud.installation, self.d, &route.route, role);
+        let (tags, mark) = names::rule_tags(&self.cloud.installation, self.whose, &route.route, role);
         let call = |fence| {
             let call = self.clients.elb.create_rule().listener_arn(route.listener.as_str()).priority(signed(number));
             let call = call.set_conditions(Some(conditions)).set_actions(Some(actions)).set_transforms(transforms);
@@ -256,7 +264,7 @@ impl RuleChanges<'_> {
     fn is_ours(self, rule: &SeenRule, route: &RoutePlan, role: Role) -> bool {
         rule.mark.as_ref().is_some_and(|mark| {
             mark.installation == self.cloud.installation
-                && mark.deployment == Some(self.d.id)
+                && mark.deployment == Some(self.whose.id)
                 && mark.role == Some(role)
                 && mark.is_for(&route.route)
         })
@@ -373,6 +381,10 @@ fn target_group<'p>(plan: &'p Plan, route: &RoutePlan, side: Side) -> Result<&'p
         Side::Blue => &plan.blue_slot,
         Side::Green => &plan.green.slot,
     };
+    target_group_of(slot, route)
+}
+
+fn target_group_of<'s>(slot: &'s SlotRef, route: &RoutePlan) -> Result<&'s TargetGroupRef, Fault> {
     let position = route.position;
     slot.at(position).ok_or_else(|| fault::rejected("ModifyRule", format!("slot {slot} has no target group {position}")))
 }

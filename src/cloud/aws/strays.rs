@@ -98,9 +98,9 @@ mod tests {
     fn only_what_sends_green_traffic_and_is_neither_planned_nor_ours_is_one() {
         let d = shifting(2);
         let mut ours = rule("preview", 7, &[("slot-b", 1)]);
-        ours.mark = Some(names::rule_tags("this", &d, &RouteRef::new("route-0"), Role::Preview).1);
+        ours.mark = Some(names::rule_tags("this", (&d).into(), &RouteRef::new("route-0"), Role::Preview).1);
         let mut theirs = rule("of another installation", 8, &[("slot-b", 1)]);
-        theirs.mark = Some(names::rule_tags("that", &d, &RouteRef::new("route-0"), Role::Preview).1);
+        theirs.mark = Some(names::rule_tags("that", (&d).into(), &RouteRef::new("route-0"), Role::Preview).1);
         let rules = [
             rule("route-0", 100, &[("slot-b", 1)]),
             rule("route-1", 101, &[("slot-b", 1)]),

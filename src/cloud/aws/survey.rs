@@ -25,6 +25,7 @@ use super::{
 use crate::{
     domain::{
         declaration::Declaration,
+        drill::Drilled,
         ids::{DeploymentId, GroupName, ListenerRef, RouteRef, SlotRef, TargetGroupRef},
         inspection::Part,
         observation::Attached,
@@ -181,6 +182,7 @@ impl Sight {
             blue: None,
             green_name_taken: false,
             namings: Vec::new(),
+            drilled: Drilled::default(),
             faults: shape::faults(declaration),
             warnings: Vec::new(),
         };

@@ -27,6 +27,10 @@ pub(super) fn pending(d: &Deployment, o: &Observation, timing: &Timing, now: Tim
         return Decision::WAIT;
     }
     let Some(Known::Seen(survey)) = &o.survey else { return Decision::Wait { until: deadline::of(d, now) } };
+    // Its rule is no leftover yet, and the number that it has is the one to be planned.
+    if survey.drilled.running {
+        return Decision::Wait { until: deadline::of(d, now) };
+    }
     match leftovers(d, survey) {
         Leftovers::Refuse(faults) => return refuse(d, faults, now),
         Leftovers::Remove(action) => return Decision::Act(action),
@@ -39,6 +43,9 @@ pub(super) fn pending(d: &Deployment, o: &Observation, timing: &Timing, now: Tim
         Ok(plan) => {
             let mut next = d.entering(Phase::Provisioning, now);
             next.plan = Some(plan);
+            // What a drill sent last may still be under way, as with a deployment before this one.
+            let landed = survey.drilled.ended_at.map(|at| time::after(at, timing.half_quiet()));
+            next.not_before = d.not_before.max(landed);
             Decision::advance(next)
         }
     }
@@ -77,7 +84,7 @@ fn leftovers(d: &Deployment, survey: &Survey) -> Leftovers {
                 .as_ref()
                 .is_none_or(|live| matches!(route.forwards.as_slice(), [(to, _)] if live.slot.position(to).is_some()));
             match owner.role {
-                Role::Overlay | Role::Preview => remove.push(rule.rule.clone()),
+                Role::Overlay | Role::Preview | Role::Drill => remove.push(rule.rule.clone()),
                 Role::Shield if serves => remove.push(rule.rule.clone()),
                 Role::Shield => wait = true,
             }

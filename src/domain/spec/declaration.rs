@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::reader::{Faults, Fields, Node, child};
+use super::{
+    drill,
+    reader::{Faults, Fields, Node, child},
+};
 use crate::domain::{
     declaration::{
         AssumedRole, Capacity, Deadlines, Declaration, LaunchTemplate, Preview, Provider, ROUTES_MAX, SLOTS_MAX, STAGES_MAX,
@@ -54,7 +57,7 @@ pub fn declaration(value: &Value) -> Result<Declaration, Vec<FieldFault>> {
 }
 
 fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
-    let known = &["provider", "routes", "slots", "blue", "server_group", "preview", "strategy"];
+    let known = &["provider", "routes", "slots", "blue", "server_group", "preview", "drill", "strategy"];
     let fields = node.fields(known, faults)?;
     let provider = fields.required("provider", faults).and_then(|node| provider(&node, faults));
     let routes =
@@ -63,6 +66,7 @@ fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
     let blue = fields.maybe("blue", faults, |node, faults| node.text(GROUP_CHARS_MAX, faults).map(GroupName::new));
     let server_group = fields.required("server_group", faults).and_then(|node| server_group(&node, faults));
     let preview = fields.maybe("preview", faults, |node, faults| preview(&node, faults));
+    let drill = fields.maybe("drill", faults, |node, faults| drill::drill(&node, faults));
     let strategy = fields.required("strategy", faults).and_then(|node| strategy(&node, faults));
     Some(Declaration {
         provider: provider?,
@@ -71,6 +75,7 @@ fn whole(node: &Node<'_>, faults: &mut Faults) -> Option<Declaration> {
         blue: blue?,
         server_group: server_group?,
         preview: preview?,
+        drill: drill?,
         strategy: strategy?,
     })
 }

@@ -3,6 +3,7 @@
 //! Nothing is accepted and ignored: an unknown field is a fault, and so is one that only later work gives a meaning.
 
 mod declaration;
+mod drill;
 mod reader;
 mod request;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `/metrics`: read from the records at the moment of asking, so nothing on it is ever stale; request durations are counted here.
 
 mod counted;
+mod drills;
 mod lane;
 mod provider;
 
@@ -231,6 +232,7 @@ pub async fn scrape(State(edge): State<Edge>) -> Response {
     match tokio::time::timeout(PATIENCE, edge.api.figures()).await {
         Ok(Ok(figures)) => {
             database_up.set(1);
+            drills::register(&figures.drills, &mut registry);
             Series::of(&figures).register(&mut registry);
         }
         Ok(Err(trouble)) => tracing::warn!(%trouble, "the metrics are without the records"),

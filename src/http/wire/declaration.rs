@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Percent, SlotView};
+use super::{DrillSpecView, Percent, SlotView};
 use crate::domain::{
     declaration::{Capacity, Deadlines, Declaration, Provider, ServerGroupSpec, Strategy},
     time::show_duration,
@@ -29,6 +29,8 @@ pub struct DeclarationView {
     pub server_group: ServerGroupView,
     /// While `verifying` lasts, requests with this header reach the new group.
     pub preview: Option<PreviewView>,
+    /// Null: only when somebody asks, and within 10 s.
+    pub drill: Option<DrillSpecView>,
     pub strategy: StrategyView,
 }
 
@@ -203,6 +205,7 @@ impl From<&Declaration> for DeclarationView {
                 value: preview.value.clone(),
                 bake_time: preview.bake_time.to_string(),
             }),
+            drill: d.drill.as_ref().map(DrillSpecView::from),
             strategy: StrategyView::from(&d.strategy),
         }
     }

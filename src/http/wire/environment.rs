@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DeclarationView, DeploymentLink, PlannedView, ServersView, SlotView, environment_url};
+use super::{DeclarationView, DeploymentLink, LastDrillView, PlannedView, ServersView, SlotView, environment_url};
 use crate::{
     domain::{
         deployment::{Deployment, Live, Status},
@@ -58,6 +58,17 @@ pub struct EnvironmentView {
     /// The last deployment that ended.
     #[schema(required = true)]
     pub last: Option<String>,
+    /// The drill that runs, else the last one that was not skipped; null before the first.
+    #[schema(required = true)]
+    pub drill: Option<LastDrillView>,
+    /// A sentence when a person is needed though no deployment runs.
+    #[schema(required = true)]
+    pub attention: Option<String>,
+}
+
+/// Of its drills: deployments have attentions of their own.
+fn attention(environment: &Environment) -> Option<String> {
+    environment.drill.as_deref().and_then(|drill| drill.attention(Timestamp::now()))
 }
 
 pub(super) fn deployment_url(id: DeploymentId) -> String {
@@ -77,6 +88,8 @@ impl From<&Environment> for EnvironmentView {
             live: environment.live.as_ref().map(LiveView::from),
             running: environment.running.map(deployment_url),
             last: environment.last.map(deployment_url),
+            drill: environment.drill.as_deref().map(LastDrillView::from),
+            attention: attention(environment),
         }
     }
 }
@@ -157,7 +170,7 @@ impl ServiceView {
             live: environment.live.as_ref().map(LiveView::from),
             running: running.map(DeploymentLink::of),
             servers: serving.map(ServersView::from),
-            attention: running.and_then(|running| running.attention.clone()),
+            attention: running.and_then(|running| running.attention.clone()).or_else(|| attention(environment)),
         }
     }
 }

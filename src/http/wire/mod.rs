@@ -3,6 +3,7 @@
 mod declaration;
 mod deployment;
 mod drift;
+mod drill;
 mod environment;
 mod orphan;
 mod plan;
@@ -18,6 +19,8 @@ pub use deployment::{
     RolledBackView, RouteView, ServersView, StageState, StageView, StatusWord, TriggerWord, WeightView,
 };
 pub use drift::{DriftField, DriftRule, DriftView};
+pub(in crate::http) use drill::drills_url;
+pub use drill::{DrillAnswer, DrillEventView, DrillSpecView, DrillStatusWord, DrillView, LastDrillView, TookView};
 pub use environment::{DeclaredView, EnvironmentView, LiveView, NoopView, NothingCreated, RevisionView, ServiceView, Stored};
 pub use orphan::{OrphanKindWord, OrphanView};
 pub use plan::{CheckView, CheckWord, PlanStep, PlanView, PlannedView};

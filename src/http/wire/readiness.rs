@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{DeploymentLink, Percent};
+use super::{DeploymentLink, LastDrillView, Percent};
 use crate::{
     domain::{
         deployment::Deployment,
@@ -66,6 +66,9 @@ pub struct StandingView {
     /// From this installation's own rollbacks; null before the first: there is no number where nothing was measured.
     #[schema(required = true)]
     pub seconds: Option<SecondsView>,
+    /// When the way back was last tried, and what it took; null before the first drill, and while the database is away.
+    #[schema(required = true)]
+    pub drill: Option<LastDrillView>,
     /// What would be asked of the provider, in order, each by the action that a policy must allow and with what it names.
     #[schema(example = json!(["elasticloadbalancing:DeleteRule arn:…:listener-rule/app/web/50dc/f2f7/9683"]))]
     pub calls: Vec<String>,
@@ -157,7 +160,7 @@ impl ReadinessView {
 
 impl From<Standing> for StandingView {
     fn from(standing: Standing) -> Self {
-        let Standing { target, deployment, readiness, mode, blue, sticky, measured, calls, by_hand, as_of } = standing;
+        let Standing { target, deployment, readiness, mode, blue, sticky, measured, drill, calls, by_hand, as_of } = standing;
         let share = deployment
             .as_deref()
             .filter(|d| mode != Some(Mode::Redeploy) && !d.phase.is_terminal())
@@ -171,6 +174,7 @@ impl From<Standing> for StandingView {
             readiness: readiness.into(),
             sticky: StickyView { sessions: sticky, share: share.map(Percent::from) },
             seconds: measured.map(SecondsView::from),
+            drill: drill.as_deref().map(LastDrillView::from),
             calls,
             by_hand,
             as_of,
