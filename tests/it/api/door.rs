@@ -18,13 +18,14 @@ use cutover::{
     domain::{
         command::Command,
         declaration::Declaration,
-        ids::{DeploymentId, Image, Target},
+        drill::Drill,
+        ids::{DeploymentId, DrillId, Image, Target},
         preflight::OwnHosts,
     },
     engine::{
         api::{
-            Actor, Api, Created, Declared, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown, Standing,
-            Steps, Trouble, Wanted,
+            Actor, Api, Created, Declared, Drilling, Figures, LaneFigures, ListedOrphan, Ready, RollbackOf, RolledBack, Shown,
+            Standing, Steps, Trouble, Wanted,
         },
         app::App,
         driver::Pulse,
@@ -154,6 +155,18 @@ impl Api for Front {
     fn plan_rollback(&self, of: RollbackOf) -> Answered<'_, Steps> {
         pass!(self, plan_rollback(of))
     }
+    fn begin_drill(&self, by: Actor, target: Target, reason: Option<String>) -> Answered<'_, Drilling> {
+        pass!(self, begin_drill(by, target, reason))
+    }
+    fn plan_drill(&self, target: Target) -> Answered<'_, Steps> {
+        pass!(self, plan_drill(target))
+    }
+    fn drill(&self, id: DrillId) -> Answered<'_, Drill> {
+        pass!(self, drill(id))
+    }
+    fn drills(&self, target: Target, before: Option<DrillId>, limit: usize) -> Answered<'_, Vec<Drill>> {
+        pass!(self, drills(target, before, limit))
+    }
     fn orphans(&self, filter: OrphanFilter) -> Answered<'_, Vec<ListedOrphan>> {
         pass!(self, orphans(filter))
     }
@@ -279,6 +292,7 @@ impl Door {
             tokens: tokens.clone(),
             pulse: Arc::new(Pulse::default()),
             past: Arc::default(),
+            drilled: Arc::default(),
             settings: house.worker.settings,
             own: OwnHosts::default(),
         };

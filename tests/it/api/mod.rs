@@ -7,6 +7,7 @@ mod declaring;
 mod deploying;
 mod door;
 mod drift;
+mod drills;
 mod fuzzing;
 mod limits;
 mod offline;

@@ -33,6 +33,7 @@ async fn replica(database: &TestDatabase) -> (Knocker, PgStore) {
     let lane = Lane::new(Arc::new(store.lane()), cloud.clone(), bundles.clone(), journal.clone(), settings);
     let app = App {
         past: Arc::default(),
+        drilled: Arc::default(),
         store: records,
         cloud,
         lane: Arc::new(lane),

@@ -2,6 +2,7 @@
 
 mod checks;
 mod direct;
+mod drill;
 mod exits;
 mod fake;
 mod probe;

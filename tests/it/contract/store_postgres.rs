@@ -5,17 +5,25 @@ use std::time::{Duration, Instant};
 use cutover::{
     domain::{
         command::Command,
+        declaration::Declaration,
         deployment::{Given, Intent},
+        drill::DrillSpec,
+        ids::DrillId,
         phase::{BackAs, Phase},
+        schedule::Schedule,
         weight::Weight,
     },
-    engine::ports::{Commanded, LaneStore, Store, StoreError, TokenOwner},
+    engine::{
+        drills::ports::{Begun, DrillStore, Due, NewDrill, Turn},
+        ports::{Commanded, LaneStore, Store, StoreError, TokenOwner},
+    },
     store::{PgStore, StoreSettings},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::store::{LEASE, bring, by, claim, create, declare, eventually, give, now, read, release, replica};
+use super::store::{LEASE, bring, by, claim, create, declaration, declare, eventually, give, now, of, read, release, replica};
 use crate::support::postgres::database;
+use uuid::Uuid;
 
 async fn refused_by(connection: &mut PgConnection, statement: String) -> Option<String> {
     let error = sqlx::query(AssertSqlSafe(statement)).execute(connection).await.err()?;
@@ -49,6 +57,36 @@ async fn the_schema_lets_nothing_that_ended_change_but_a_late_acceptance() {
     assert_eq!(run(&mut raw, "update deployments set rollback_accepted_at = now()").await, 1);
     let again = refused_by(&mut raw, "update deployments set rollback_accepted_at = null".to_owned()).await;
     assert_eq!(again.as_deref(), Some("deployments_acceptance_stays"));
+}
+
+#[tokio::test]
+async fn of_two_replicas_that_see_a_schedule_due_one_begins_one_drill() {
+    let database = database().await;
+    let store = database.store().await;
+    let target = of("web");
+    let schedule = Some(Schedule::parse("0 3 * * *", "Europe/Berlin").unwrap());
+    let drill = Some(DrillSpec { schedule, ..DrillSpec::default() });
+    store.declare(&target, &Declaration { drill, ..declaration("web") }, "ada", None).await.unwrap();
+    let mut raw = database.connection().await;
+    run(&mut raw, "update environments set drill_due_at = now() - interval '10 days'").await;
+    let Due { at, now, declaration, .. } = store.due_schedules(10).await.unwrap().remove(0);
+    let next = declaration.drill.unwrap().schedule.unwrap().next_after(now);
+    let new = || NewDrill {
+        id: DrillId::new(Uuid::now_v7()),
+        target: target.clone(),
+        reason: None,
+        created_by: "schedule".to_owned(),
+        created_at: now,
+        scheduled: Some(Turn { due: at, next }),
+    };
+    let (one, other) = tokio::join!(store.begin_drill(new()), store.begin_drill(new()));
+    let started = [one.unwrap(), other.unwrap()].into_iter().filter(|begun| matches!(begun, Begun::Started(_))).count();
+    assert_eq!((started, store.drills(&target, None, 10).await.unwrap().len()), (1, 1));
+    run(&mut raw, "update drills set due_at = null, ended_at = now()").await;
+    assert!(store.due_schedules(10).await.unwrap().is_empty(), "the nights before are not caught up");
+    assert!(matches!(store.begin_drill(new()).await.unwrap(), Begun::Moved), "its turn is over");
+    let left = store.next_drill(&replica(1)).await.unwrap().unwrap();
+    assert!(left > Duration::ZERO && left <= Duration::from_secs(25 * 3600), "{left:?}");
 }
 
 #[tokio::test]

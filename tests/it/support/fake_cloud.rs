@@ -3,6 +3,8 @@
 //! It keeps rules by reference and number as the real one does; it knows nothing of time. Servers come up healthy one look
 //! after they were asked for.
 
+mod by_hand;
+mod drills;
 mod faults;
 mod inspection;
 mod orphans;
@@ -158,26 +160,6 @@ impl World {
         self.groups.get(&GroupName::new(group)).map(|group| (group.min, group.protected))
     }
 
-    /// Somebody deletes every overlay by hand.
-    pub fn delete_overlays_by_hand(&mut self) {
-        self.rules.clear();
-    }
-
-    /// Somebody sets the weight of a route's overlay by hand.
-    pub fn weigh_by_hand(&mut self, route: &str, weight: Weight) {
-        self.rules.values_mut().filter(|rule| rule.route.as_str() == route).for_each(|rule| rule.weight = weight);
-    }
-
-    /// Somebody gives every base other conditions.
-    pub fn edit_bases_by_hand(&mut self, conditions: &str) {
-        self.forms = self.bases.keys().map(|route| (route.clone(), Value::from(conditions))).collect();
-    }
-
-    /// Somebody puts every base back.
-    pub fn put_bases_back(&mut self) {
-        self.forms.clear();
-    }
-
     /// What a route's overlay and base match.
     pub fn forms(&self, route: &RouteRef) -> (Value, Value) {
         let overlay = self.rules.values().find(|rule| &rule.route == route).map(|rule| rule.form.clone());
@@ -245,7 +227,7 @@ impl World {
             previews: mine(Role::Preview),
             shields: mine(Role::Shield),
             in_the_way: None,
-            leftovers: Vec::new(),
+            leftovers: self.drill_rules(route),
             edited: self.edited(planned).map(Box::new),
             strays: Vec::new(),
         }

@@ -82,6 +82,7 @@ pub fn declaration(weights: &[u16]) -> Declaration {
             tags: std::collections::BTreeMap::new(),
         },
         preview: None,
+        drill: None,
         strategy: Strategy { stages, bake_time: now, deadlines: Deadlines::default() },
     }
 }

@@ -1,5 +1,6 @@
 //! The store in memory: the same promises as Postgres gives, held to them by the same contract suite.
 
+mod drills;
 mod orphans;
 mod weather;
 
@@ -17,8 +18,9 @@ use cutover::{
         command::{self, Command, Outcome},
         declaration::Declaration,
         deployment::{Deployment, Given, Live, Status, Trigger},
+        drill::Drilled,
         event::{self, Event},
-        ids::{DeploymentId, HolderId, Image, ListenerRef, Target},
+        ids::{DeploymentId, HolderId, Image, ListenerRef, RouteRef, Target},
         phase::Phase,
         readiness::Took,
         time,
@@ -49,6 +51,7 @@ struct Tables {
     events: Vec<(DeploymentId, StoredEvent)>,
     replicas: BTreeMap<HolderId, Instant>,
     swept: orphans::Swept,
+    drills: drills::Drills,
 }
 
 /// Everything under one lock.
@@ -153,6 +156,7 @@ impl Tables {
             .filter(|row| row.deployment.phase == Phase::Succeeded)
             .max_by_key(|row| row.deployment.number)
             .and_then(|row| live(&row.deployment));
+        environment.drill = self.drills.last(target);
         environment.next_number = u32::try_from(self.rows.values().filter(mine).count()).unwrap() + 1;
         Some(environment)
     }
@@ -177,7 +181,8 @@ impl Store for MemoryStore {
         if expected.is_some_and(|expected| expected != present) {
             return Ok(None);
         }
-        if revisions.last().is_none_or(|last| &last.declaration != declaration) {
+        let before = revisions.last().map(|last| last.declaration.clone());
+        if before.as_ref() != Some(declaration) {
             revisions.push(Environment {
                 target: target.clone(),
                 revision: present + 1,
@@ -188,8 +193,10 @@ impl Store for MemoryStore {
                 live: None,
                 running: None,
                 last: None,
+                drill: None,
             });
         }
+        tables.drills.declared(target, before.as_ref(), declaration);
         Ok(tables.environment(target).map(|environment| (environment, present == 0)))
     }
 
@@ -323,6 +330,10 @@ impl Store for MemoryStore {
             .filter_map(|row| row.deployment.plan.as_ref());
         let routes = plans.flat_map(|plan| plan.routes.iter()).filter(|route| &route.listener == listener);
         Ok(routes.flat_map(|route| [route.overlay_number, route.shield_number]).collect())
+    }
+
+    async fn drilled(&self, target: &Target, routes: &[RouteRef]) -> Result<Drilled, StoreError> {
+        Ok(self.tables().drills.drilled(target, routes))
     }
 
     async fn events(&self, id: DeploymentId, after: i64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

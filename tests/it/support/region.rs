@@ -214,6 +214,7 @@ impl Scene {
                 tags: std::collections::BTreeMap::new(),
             },
             preview: None,
+            drill: None,
             strategy: Strategy { stages: stages.collect(), bake_time, deadlines: Deadlines::default() },
         }
     }

@@ -120,6 +120,7 @@ impl<'w> House<'w> {
                 tags: BTreeMap::from([("team".to_owned(), "web".to_owned())]),
             },
             preview: None,
+            drill: None,
             strategy: Strategy {
                 stages: vec![Stage { weight: Weight::ALL, bake_time: at_once }],
                 bake_time: at_once,

@@ -2,6 +2,7 @@
 
 mod commands;
 mod creating;
+mod drills;
 mod leases;
 mod orphans;
 mod reading;

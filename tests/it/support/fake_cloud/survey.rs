@@ -1,6 +1,7 @@
 //! What preflight sees of the cloud in memory.
 
 use cutover::domain::{
+    drill::Drilled,
     ids::{ListenerRef, LoadBalancerRef},
     overlap::Condition,
     plan::Inputs,
@@ -63,6 +64,7 @@ impl World {
             blue,
             green_name_taken: false,
             namings: self.namings.clone(),
+            drilled: Drilled::default(),
             faults: Vec::new(),
             warnings: Vec::new(),
         }

@@ -10,9 +10,10 @@ use cutover::{
         declaration::Provider,
         deployment::Deployment,
         event,
-        ids::{DeploymentId, GroupName, HolderId},
+        ids::{DeploymentId, DrillId, GroupName, HolderId},
         orphan::{Clear, Facts, Found, Kind, Sighting, Thing},
         phase::Phase,
+        survey::Role,
     },
     engine::{
         ports::StoreError,
@@ -79,8 +80,11 @@ impl Tables {
                     tagged.as_ref().is_some_and(|tagged| tagged.target == d.target)
                         || route.is_some_and(|route| d.declaration.routes.contains(route))
                 });
-                let serving = tagged.as_ref().and_then(|d| self.environment(&d.target)?.live).map(|live| live.slot);
-                Facts { tagged, busy, serving, ..Facts::default() }
+                let drill = tags.filter(|tags| tags.role == Some(Role::Drill)).and_then(|tags| tags.deployment);
+                let drill = drill.and_then(|id| self.drills.get(DrillId::new(id.uuid())));
+                let target = tagged.as_ref().map(|d| &d.target).or(drill.as_ref().map(|d| &d.target));
+                let serving = target.and_then(|target| self.environment(target)?.live).map(|live| live.slot);
+                Facts { tagged, drill, busy, serving, ..Facts::default() }
             }
         }
     }
