@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Making};
 use crate::journal::Counts;
 
 /// How often a bake is looked at becomes rarer for a while: counted from then on.
@@ -65,6 +65,11 @@ impl Counting<'_> {
         Ok(Calls { changes, looks, baking })
     }
 
+    fn making<'a>(&'a self, config: &'a str, services: u32) -> Making<'a> {
+        let Self { program, folder, interrupt, .. } = *self;
+        Making { program, folder, config, services, latency: Duration::ZERO, interrupt }
+    }
+
     /// What was started is stopped, however the work ends.
     async fn with<T>(&self, fleet: Fleet, work: impl AsyncFnOnce(&Fleet) -> Result<T, String>) -> Result<T, String> {
         let done = self.interrupt.run_until_cancelled(work(&fleet)).await;
@@ -74,7 +79,7 @@ impl Counting<'_> {
     }
 
     async fn of_one(&self) -> Result<Vec<(String, u64)>, String> {
-        let fleet = Fleet::start(self.program, self.folder, IN_SECONDS, 1, self.interrupt).await?;
+        let fleet = Fleet::start(self.making(IN_SECONDS, 1)).await?;
         let stages: Vec<_> = STAGES.iter().map(|weight| json!({"weight": weight, "bake_time": "0s"})).collect();
         let strategy = json!({"stages": stages, "bake_time": "0s"});
         let work = async |fleet: &Fleet| {
@@ -86,7 +91,7 @@ impl Counting<'_> {
     }
 
     async fn of_baking(&self, n: u32) -> Result<Vec<(String, u64)>, String> {
-        let fleet = Fleet::start(self.program, self.folder, self.settings, n, self.interrupt).await?;
+        let fleet = Fleet::start(self.making(self.settings, n)).await?;
         let strategy = json!({"stages": [{"weight": 100, "bake_time": "0s"}], "bake_time": "1h"});
         let work = async |fleet: &Fleet| {
             fleet.deploy(&strategy).await?;

@@ -22,10 +22,14 @@ use crate::{
 /// A server boots in 0.4 s and a rule is everywhere after 0.05 s: what is counted is calls, and those of a bake do not hang on it.
 const SCALE: f64 = 0.01;
 const TOKEN: &str = "the-token-of-the-benchmark";
-/// From the first request until every deployment is where it is to be.
+/// From the first request until every deployment is where it is to be: so long, and longer by so much for each of them.
 const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE_EACH: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Between two tries to reach a service that starts.
+const COLD_EVERY: Duration = Duration::from_millis(2);
 
 /// What runs.
 #[derive(Debug)]
@@ -34,29 +38,73 @@ pub struct Fleet {
     service: Service,
     staged: Staged,
     client: Client,
+    program: PathBuf,
+    folder: PathBuf,
+    interrupt: CancellationToken,
+}
+
+/// What a fleet is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Making<'a> {
+    /// The `cutover` binary, started as its user would.
+    pub program: &'a Path,
+    /// Where its state goes.
+    pub folder: &'a Path,
+    /// Its settings.
+    pub config: &'a str,
+    /// Services of one server each.
+    pub services: u32,
+    /// Of each call of AWS.
+    pub latency: Duration,
+    pub interrupt: &'a CancellationToken,
 }
 
 impl Fleet {
-    /// `services` of one server each, and `program` as its user starts it, with `config`; its state is in `folder`.
-    ///
     /// # Errors
     /// What could not be started, in a sentence.
-    pub async fn start(
-        program: &Path,
-        folder: &Path,
-        config: &str,
-        services: u32,
-        interrupt: &CancellationToken,
-    ) -> Result<Self, String> {
-        let sim = Sim::start(Options { scale: SCALE, ..Options::default() })
+    pub async fn start(making: Making<'_>) -> Result<Self, String> {
+        let Making { program, folder, config, services, latency, interrupt } = making;
+        let sim = Sim::start(Options { scale: SCALE, latency, ..Options::default() })
             .await
             .map_err(|error| format!("starting the pocket region: {error}"))?;
         let staged = sim.stage(&Stage { services, servers: 1, ..Stage::default() })?;
         let folder: PathBuf = folder.join(format!("{}-of-{services}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
-        let setup = Setup { program, folder: &folder, aws: sim.endpoint(), token: TOKEN, config, interrupt };
-        let service = Service::start(setup, |_| {}).await?;
-        Ok(Self { sim, service, staged, client: Client::new() })
+        let service = Service::start(setup(program, &folder, &sim, config, interrupt), |_| {}).await?;
+        let (program, interrupt) = (program.to_owned(), interrupt.clone());
+        Ok(Self { sim, service, staged, client: Client::new(), program, folder, interrupt })
+    }
+
+    /// The same again with another `config`, as one process after another; what it is left with is on record.
+    ///
+    /// # Errors
+    /// It did not stop, or did not start.
+    pub async fn again(self, config: &str) -> Result<Self, String> {
+        let Self { sim, service, staged, client, program, folder, interrupt } = self;
+        service.stop().await?;
+        let service = Service::start(setup(&program, &folder, &sim, config, &interrupt), |_| {}).await?;
+        Ok(Self { sim, service, staged, client, program, folder, interrupt })
+    }
+
+    /// Stops it, starts it, and asks for the rollback of service `i` until that is answered: how long from the start of the process.
+    ///
+    /// # Errors
+    /// It did not stop, did not start, or answered nothing in time.
+    pub async fn cold(self, config: &str, i: usize) -> Result<(Self, Duration), String> {
+        let Self { sim, service, staged, client, program, folder, interrupt } = self;
+        service.stop().await?;
+        let began = Instant::now();
+        let service = Service::begin(setup(&program, &folder, &sim, config, &interrupt), |_| {})?;
+        let fleet = Self { sim, service, staged, client, program, folder, interrupt };
+        loop {
+            match fleet.roll_back(i).await {
+                Ok((_, answer)) if answer["rollback"]["accepted_at"].is_string() => return Ok((fleet, began.elapsed())),
+                Ok((_, answer)) => return Err(format!("a cold rollback was not accepted at once: {answer:#}")),
+                Err(error) if began.elapsed() > ANSWER_WITHIN => return Err(fleet.service.with_log(&error)),
+                // Nobody listens yet.
+                Err(_) => sleep(COLD_EVERY).await,
+            }
+        }
     }
 
     /// # Errors
@@ -74,18 +122,18 @@ impl Fleet {
     pub async fn deploy(&self, strategy: &Value) -> Result<(), String> {
         for of in &self.staged.services {
             let home = format!("/v1/services/{}/environments/{}", of.service, of.environment);
-            self.settled(&home, &declaration(of, strategy)).await?;
-            self.call(self.client.post(self.url(&format!("{home}/deployments"))), &json!({"image": self.staged.images["v2"]}))
-                .await?;
+            self.taken(|| self.client.put(self.url(&home)), &declaration(of, strategy)).await?;
+            let image = json!({"image": self.staged.images["v2"]});
+            self.taken(|| self.client.post(self.url(&format!("{home}/deployments"))), &image).await?;
         }
         Ok(())
     }
 
-    /// Declares one, as soon as its blue is healthy.
-    async fn settled(&self, home: &str, declaration: &Value) -> Result<(), String> {
+    /// Asks until it is taken: blue may not be healthy yet.
+    async fn taken(&self, request: impl Fn() -> reqwest::RequestBuilder, body: &Value) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.call(self.client.put(self.url(home)), declaration).await {
+            match self.call(request(), body).await {
                 Ok(_) => return Ok(()),
                 Err(refused) if Instant::now() > deadline => return Err(refused),
                 Err(_) => sleep(LOOK_EVERY).await,
@@ -98,13 +146,12 @@ impl Fleet {
     /// # Errors
     /// When that takes too long: how many were there.
     pub async fn until_all(&self, phase: &str) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+        let each = u32::try_from(self.staged.services.len()).unwrap_or(u32::MAX);
+        let deadline = Instant::now() + PATIENCE + PATIENCE_EACH * each;
         loop {
             let mut there = 0;
-            for of in &self.staged.services {
-                let query = format!("/v1/deployments?service={}&limit=1", of.service);
-                let list = self.call(self.client.get(self.url(&query)), &Value::Null).await?;
-                there += usize::from(list["items"][0]["phase"] == phase);
+            for i in 0..self.staged.services.len() {
+                there += usize::from(self.newest(i).await?["phase"] == phase);
             }
             if there == self.staged.services.len() {
                 return Ok(());
@@ -114,6 +161,73 @@ impl Fleet {
             }
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    #[must_use]
+    pub fn sim(&self) -> &Sim {
+        &self.sim
+    }
+
+    /// Asks to roll back what runs of service `i`: how long that took, and the answer.
+    ///
+    /// # Errors
+    /// It was refused, or not answered.
+    pub async fn roll_back(&self, i: usize) -> Result<(Duration, Value), String> {
+        let of = self.staged.services.get(i).ok_or_else(|| format!("there is no service {i}"))?;
+        let url = self.url(&format!("/v1/services/{}/environments/{}/rollback", of.service, of.environment));
+        let started = Instant::now();
+        let answer = self.call(self.client.post(url), &json!({"reason": "measured"})).await?;
+        Ok((started.elapsed(), answer))
+    }
+
+    /// Sends service `i`'s deployment to a weight, in percent.
+    ///
+    /// # Errors
+    /// It was refused, or not answered.
+    pub async fn weigh(&self, i: usize, percent: f64) -> Result<(), String> {
+        let id = self.newest(i).await?["id"].as_str().unwrap_or_default().to_owned();
+        let url = self.url(&format!("/v1/deployments/{id}/weight"));
+        self.call(self.client.put(url), &json!({"green": percent})).await.map(|_| ())
+    }
+
+    /// The newest deployment of service `i`.
+    ///
+    /// # Errors
+    /// It was not answered, or there is none.
+    pub async fn newest(&self, i: usize) -> Result<Value, String> {
+        let of = self.staged.services.get(i).ok_or_else(|| format!("there is no service {i}"))?;
+        let list =
+            self.call(self.client.get(self.url(&format!("/v1/deployments?service={}&limit=1", of.service))), &Value::Null);
+        let newest = list.await?["items"][0].take();
+        if newest.is_null() { Err(format!("service {i} has no deployment")) } else { Ok(newest) }
+    }
+
+    /// The service's own process: its resident memory in bytes, and the time it has computed.
+    ///
+    /// # Errors
+    /// It does not run, or this is no Linux.
+    pub fn process(&self) -> Result<(u64, Duration), String> {
+        let id = self.service.process().ok_or("the service does not run")?;
+        let read =
+            |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).map_err(|error| format!("{file}: {error}"));
+        let (status, stat) = (read("status")?, read("stat")?);
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: u64 = resident.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).ok_or("no VmRSS")?;
+        // After the name in brackets: state, then fields 4 and on; user and system time are 14 and 15, in hundredths of a second.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |field: usize| fields.get(field - 3).and_then(|ticks| ticks.parse::<u64>().ok());
+        let ticks = ticks(14).zip(ticks(15)).map(|(user, system)| user + system).ok_or("no times")?;
+        Ok((kilobytes * 1024, Duration::from_millis(ticks * 10)))
+    }
+
+    /// The metrics page.
+    ///
+    /// # Errors
+    /// It was not answered.
+    pub async fn metrics(&self) -> Result<String, String> {
+        let answer = self.client.get(self.url("/metrics")).timeout(ANSWER_WITHIN).send().await;
+        let answer = answer.map_err(|error| format!("asking for the metrics: {error}"))?;
+        answer.text().await.map_err(|error| format!("reading the metrics: {error}"))
     }
 
     /// How often AWS was asked so far.
@@ -137,6 +251,16 @@ impl Fleet {
         }
         serde_json::from_str(&text).map_err(|error| format!("its answer is no JSON: {error}"))
     }
+}
+
+fn setup<'a>(
+    program: &'a Path,
+    folder: &'a Path,
+    sim: &'a Sim,
+    config: &'a str,
+    interrupt: &'a CancellationToken,
+) -> Setup<'a> {
+    Setup { program, folder, aws: sim.endpoint(), token: TOKEN, config, interrupt }
 }
 
 fn declaration(of: &StagedService, strategy: &Value) -> Value {

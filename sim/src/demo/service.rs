@@ -76,6 +76,23 @@ impl Service {
     /// # Errors
     /// It cannot be started, ends, or is not ready in time: with the end of its log.
     pub async fn start(setup: Setup<'_>, shown: impl Fn(&str)) -> Result<Self, String> {
+        let mut service = Self::begin(setup, shown)?;
+        let ready = setup.interrupt.run_until_cancelled(service.ready()).await;
+        match ready.unwrap_or_else(|| Err("interrupted".to_owned())) {
+            Ok(()) => Ok(service),
+            Err(error) => {
+                // Killed outright it would leave its Postgres behind.
+                let _ = service.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts it, and waits for nothing.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn begin(setup: Setup<'_>, shown: impl Fn(&str)) -> Result<Self, String> {
         let (config, state, log) =
             (setup.folder.join("cutover.toml"), setup.folder.join("state"), setup.folder.join("cutover.log"));
         let words = |error: &io::Error| format!("preparing {}: {error}", setup.folder.display());
@@ -108,16 +125,7 @@ impl Service {
         command.wrap(KillOnDrop);
         let program = setup.program.display();
         let process = command.spawn().map_err(|error| format!("starting {program}: {error}. Build it with: cargo build"))?;
-        let mut service = Self { process, url: format!("http://{address}"), log };
-        let ready = setup.interrupt.run_until_cancelled(service.ready()).await;
-        match ready.unwrap_or_else(|| Err("interrupted".to_owned())) {
-            Ok(()) => Ok(service),
-            Err(error) => {
-                // Killed outright it would leave its Postgres behind.
-                let _ = service.stop().await;
-                Err(error)
-            }
-        }
+        Ok(Self { process, url: format!("http://{address}"), log })
     }
 
     /// Where it answers.
@@ -142,6 +150,12 @@ impl Service {
                 return Err(self.with_log(&format!("the service was not ready after {READY_TIMEOUT:?}")));
             }
         }
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// `what`, and the end of the service's log.
