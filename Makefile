@@ -20,7 +20,7 @@ test:   ## format, lints, docs, all tests, .sqlx and OpenAPI up to date
 	@scripts/setup
 	@scripts/test
 
-bench:  ## how often AWS is asked, and how long a rollback takes over the bare work: bench.json; a quarter of an hour and a build
+bench:  ## how often AWS is asked, and how long a rollback takes over the bare work: bench.json; with an optimised build of its own
 	@scripts/setup --no-python
 	@scripts/bench
 
