@@ -169,11 +169,12 @@ fn arrows_between_rooms_run_one_way() {
 
 #[test]
 fn each_technology_stays_in_its_room() {
-    const HOMES: [(&str, &str); 7] = [
+    const HOMES: [(&str, &str); 8] = [
         ("sqlx", "src/store/"),
         ("aws_sdk_autoscaling", "src/cloud/aws/"),
         ("aws_sdk_elasticloadbalancingv2", "src/cloud/aws/"),
         ("aws_config", "src/cloud/aws/"),
+        ("aws_smithy_async", "src/cloud/aws/"),
         ("aws_smithy_runtime_api", "src/cloud/aws/"),
         ("aws_smithy_types", "src/cloud/aws/"),
         ("StatusCode", "src/http/error.rs"),

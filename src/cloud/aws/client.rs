@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 
 use super::{
     budget::{Budget, BudgetSettings, Lane, Scope},
-    clock::ClockLead,
+    clock::{ClockLead, SigningClock},
     fence::{Fence, SendBefore},
     gate::Gate,
     looks::Looks,
@@ -128,7 +128,7 @@ impl Regions {
         let name = config.app_name().cloned().or_else(|| AppName::new("cutover").ok());
         let mut config = config.to_builder().retry_config(RetryConfig::disabled()).timeout_config(timeouts);
         config.set_app_name(name);
-        let config = config.build();
+        let config = config.time_source(SigningClock(Arc::clone(&clock))).build();
         let limits = Limits { look: settings.look_timeout, change: settings.change_timeout };
         let own = Session::own(&config);
         Self { config, limits, clock, budget, own, session_name, clients: Mutex::new(BTreeMap::new()) }

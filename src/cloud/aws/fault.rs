@@ -179,8 +179,9 @@ fn kind_of(code: &str, message: &str, status: Option<u16>) -> FaultKind {
     let says = |words: &str| message.contains(words);
     let gone = code.ends_with("NotFound") || code.ends_with("NotFoundException");
     match code {
-        // "Signature expired: … is now earlier than …": what others call RequestExpired.
-        "SignatureDoesNotMatch" if says("expired") => FaultKind::Transient,
+        // "Signature expired: … is now earlier than …", which others call RequestExpired, or "not yet current": the answer's own date is
+        // signed by next.
+        "SignatureDoesNotMatch" if says("expired") || says("not yet current") => FaultKind::Transient,
         // A group on its way out takes no changes; once it is gone it is missing. Auto Scaling has no code for either.
         "ValidationError" if says("pending delete") => FaultKind::Transient,
         "ValidationError" if says("not found") => FaultKind::Missing,
@@ -240,7 +241,9 @@ mod tests {
         assert_eq!(kind("Throttling"), FaultKind::Throttled);
         assert_eq!(kind("AccessDenied"), FaultKind::Denied);
         assert_eq!(kind("ExpiredToken"), FaultKind::Transient, "once is no failure");
-        assert_eq!(kind_of("SignatureDoesNotMatch", "Signature expired: …", Some(403)), FaultKind::Transient);
+        for beside in ["Signature expired: …", "Signature not yet current: …"] {
+            assert_eq!(kind_of("SignatureDoesNotMatch", beside, Some(403)), FaultKind::Transient, "{beside}");
+        }
         assert_eq!(kind("SignatureDoesNotMatch"), FaultKind::Denied);
         assert_eq!(kind("RuleNotFound"), FaultKind::Missing);
         assert_eq!(kind("ScalingActivityInProgress"), FaultKind::Transient);

@@ -90,7 +90,7 @@ impl Intercept for Fence {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(date) = context.response().headers().get("date") {
-            self.clock.read(date, Timestamp::now());
+            self.clock.read(date, Timestamp::now(), Instant::now());
         }
         Ok(())
     }
