@@ -1,4 +1,4 @@
-//! How old something is that was read from the database: by two clocks, because one stands still while a machine sleeps and the
+//! The database's clock, and how old something is that was read from the database. The latter by two clocks, because one stands still while a machine sleeps and the
 //! other can be set.
 
 use std::time::{Duration, Instant};
@@ -44,6 +44,27 @@ impl Confirmed {
     }
 }
 
+/// The time on record: the database's, counted on from one answer of its by the monotonic clock. What a deployment waits for goes by
+/// it, so that replicas agree and a clock of theirs that is stepped ends no quiet period.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordClock {
+    at: Timestamp,
+    since: Instant,
+}
+
+impl RecordClock {
+    /// `at` is what an answer says that came just now: never later than the truth.
+    #[must_use]
+    pub fn showing(at: Timestamp) -> Self {
+        Self { at, since: Instant::now() }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        time::after(self.at, self.since.elapsed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +82,13 @@ mod tests {
     fn a_machine_that_slept_is_told_by_the_wall_clock() {
         let asleep = Confirmed { at: Timestamp::now() - Duration::from_secs(3600), ..Confirmed::now() };
         assert!(asleep.age() >= Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn the_time_on_record_goes_on_from_what_the_database_said() {
+        let said = Timestamp::from_second(1_000_000).unwrap();
+        let clock = RecordClock { since: Instant::now() - Duration::from_secs(7), ..RecordClock::showing(said) };
+        let passed = clock.now().duration_since(said).as_secs();
+        assert!((7..9).contains(&passed), "{passed} s");
     }
 }

@@ -4,7 +4,7 @@
 //! `sweeper` looks for what ended deployments left behind, `drills` tries the way back where nothing runs. `bundles`, `tokens` and `journal` are what is left of the records while
 //! the database is away (`offline` is what the edge is told then), `local` the disk that they are kept on.
 
-mod age;
+pub mod age;
 pub mod api;
 pub mod app;
 pub mod bundles;

@@ -10,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::age::RecordClock;
 use crate::domain::{
     action::Action,
     command::{Command, Refusal},
@@ -48,6 +49,8 @@ pub struct Claim {
     pub version: i64,
     /// When the lease ends, on this machine's monotonic clock: taken *before* the claim was asked for, so never too late.
     pub lease_ends: Instant,
+    /// The time on record.
+    pub clock: RecordClock,
 }
 
 /// A stored deployment with the version to be named in a write.

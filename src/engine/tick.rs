@@ -71,9 +71,9 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         }
         let lease_ends = claim.lease_ends.checked_sub(self.settings.lease_margin).unwrap_or(claim.lease_ends);
         let look_until = lease_ends.min(Instant::now() + self.settings.look_timeout);
-        let Found { d, o, well, timing, now } = match self.glance(&claim.deployment, look_until).await {
+        let Found { d, o, well, timing, now } = match self.glance(&claim, look_until).await {
             Some(found) => found,
-            None => self.look(&claim.deployment, look_until).await?,
+            None => self.look(&claim, look_until).await?,
         };
         let decision = decide(&d, &o, &timing, now);
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
@@ -114,24 +114,25 @@ impl<S: Store, C: Cloud> Worker<S, C> {
     }
 
     /// A look that others share, if the deployment only waits: what it shows, if that is that all is well.
-    async fn glance(&self, d: &Deployment, deadline: Instant) -> Option<Found> {
-        let age = watch::may_share(d, &self.timing(), Timestamp::now())?;
-        let o = self.cloud.observe(d, Recency::Within(age), deadline).await;
-        let found = self.found(d, o);
+    async fn glance(&self, claim: &Claim, deadline: Instant) -> Option<Found> {
+        let age = watch::may_share(&claim.deployment, &self.timing(), claim.clock.now())?;
+        let o = self.cloud.observe(&claim.deployment, Recency::Within(age), deadline).await;
+        let found = self.found(claim, o);
         let nothing_to_do = matches!(decide(&found.d, &found.o, &found.timing, found.now), Decision::Wait { .. });
         (found.well && nothing_to_do).then_some(found)
     }
 
     /// A look of its own.
-    async fn look(&self, d: &Deployment, deadline: Instant) -> Result<Found, StoreError> {
+    async fn look(&self, claim: &Claim, deadline: Instant) -> Result<Found, StoreError> {
+        let d = &claim.deployment;
         let mut o = self.cloud.observe(d, Recency::Now, deadline).await;
         self.add_reserved(d, &mut o).await?;
-        Ok(self.found(d, o))
+        Ok(self.found(claim, o))
     }
 
-    fn found(&self, before: &Deployment, o: Observation) -> Found {
-        let (timing, now) = (self.timing(), Timestamp::now());
-        let d = before.clone().having_seen(&o, &timing, now);
+    fn found(&self, claim: &Claim, o: Observation) -> Found {
+        let (timing, now) = (self.timing(), claim.clock.now());
+        let d = claim.deployment.clone().having_seen(&o, &timing, now);
         let well = watch::all_is_well(&d, &o);
         Found { d, o, well, timing, now }
     }
@@ -184,7 +185,7 @@ impl<S: Store, C: Cloud> Worker<S, C> {
                 if let (Phase::RollingBack { .. }, Action::DeleteRules { .. }, Some(back)) =
                     (&next.phase, action, next.going_back.as_mut())
                 {
-                    back.accepted_at = back.accepted_at.or_else(|| Some(Timestamp::now()));
+                    back.accepted_at = back.accepted_at.or_else(|| Some(claim.clock.now()));
                 }
                 self.settings.timing.look_every / 4
             }

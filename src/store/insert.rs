@@ -57,15 +57,17 @@ async fn record(
     holds: &Holds,
     half_quiet: Duration,
 ) -> Result<Versioned, StoreError> {
-    let (number, live) = take_number(transaction, &new.target).await?;
+    let Taken { number, live, now } = take_number(transaction, &new.target).await?;
     let quiet_from = last_use(transaction, holds).await?;
-    let deployment = new.recorded(RecordFacts {
+    let mut deployment = new.recorded(RecordFacts {
         number,
         declaration,
         live,
         not_before: quiet_from.map(|from| time::after(from, half_quiet)),
         let_go: let_go(&mut *transaction, holds).await?,
     });
+    // The engine goes by the database's clock.
+    deployment.phase_since = now;
     let version = store(transaction, &deployment).await?;
     Ok(Versioned { deployment, version })
 }
@@ -120,18 +122,29 @@ async fn holder(pool: &PgPool, holds: &Holds) -> Result<Option<Versioned>, Store
     }
 }
 
-async fn take_number(connection: &mut PgConnection, target: &Target) -> Result<(u32, Option<Live>), StoreError> {
+/// A number, and what the records say at that moment.
+struct Taken {
+    number: u32,
+    live: Option<Live>,
+    now: jiff::Timestamp,
+}
+
+async fn take_number(connection: &mut PgConnection, target: &Target) -> Result<Taken, StoreError> {
     let taken = sqlx::query!(
         r#"update environments set next_number = next_number + 1
            where service = $1 and environment = $2
-           returning next_number - 1 as "number!", live"#,
+           returning next_number - 1 as "number!", live, now() as "now!""#,
         target.service.as_str(),
         target.environment.as_str(),
     )
     .fetch_one(connection)
     .await
     .doing(DOING)?;
-    Ok((u32::try_from(taken.number).doing(DOING)?, taken.live.map(rows::live).transpose()?))
+    Ok(Taken {
+        number: u32::try_from(taken.number).doing(DOING)?,
+        live: taken.live.map(rows::live).transpose()?,
+        now: taken.now.to_jiff(),
+    })
 }
 
 /// The latest time from which one of these was left alone by a deployment that had it before.

@@ -18,7 +18,10 @@ use crate::{
         ids::HolderId,
         phase::Phase,
     },
-    engine::ports::{Claim, Settled, Settlement, StoreError},
+    engine::{
+        age::RecordClock,
+        ports::{Claim, Settled, Settlement, StoreError, Versioned},
+    },
 };
 
 /// A claim moves `due_at` to the lease's end: a row at work is not offered again to its own holder until a command asks for it.
@@ -29,9 +32,8 @@ pub(super) async fn claim_due(
     limit: usize,
 ) -> Result<Vec<Claim>, StoreError> {
     let lease_ends = Instant::now() + lease;
-    let rows = sqlx::query_as!(
-        DeploymentRow,
-        "with due as (
+    let rows = sqlx::query!(
+        r#"with due as (
              select id from deployments
              where due_at <= now() and (lease_until is null or lease_until <= now() or lease_holder = $1)
              order by due_at limit $3 for update skip locked
@@ -39,7 +41,7 @@ pub(super) async fn claim_due(
          update deployments as d
          set lease_holder = $1, lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
          from due where d.id = due.id
-         returning d.record, d.intent, d.rollback_accepted_at, d.version",
+         returning d.record, d.intent, d.rollback_accepted_at, d.version, now() as "now!""#,
         holder.as_str(),
         lease.as_secs_f64(),
         i64::try_from(limit).unwrap_or(i64::MAX),
@@ -47,11 +49,19 @@ pub(super) async fn claim_due(
     .fetch_all(pool)
     .await
     .doing("claiming due deployments")?;
-    Ok(readable(rows).map(|read| Claim { deployment: read.deployment, version: read.version, lease_ends }).collect())
+    let Some(clock) = rows.first().map(|row| RecordClock::showing(row.now.to_jiff())) else { return Ok(Vec::new()) };
+    let rows = rows.into_iter().map(|row| DeploymentRow {
+        record: row.record,
+        intent: row.intent,
+        rollback_accepted_at: row.rollback_accepted_at,
+        version: row.version,
+    });
+    let claim = |read: Versioned| Claim { deployment: read.deployment, version: read.version, lease_ends, clock };
+    Ok(readable(rows.collect()).map(claim).collect())
 }
 
 /// One record that cannot be read must not stop the others; it stays where it is and is told of each time it comes up.
-pub(super) fn readable(rows: Vec<DeploymentRow>) -> impl Iterator<Item = crate::engine::ports::Versioned> {
+pub(super) fn readable(rows: Vec<DeploymentRow>) -> impl Iterator<Item = Versioned> {
     rows.into_iter().filter_map(|row| {
         let id = row.record.get("id").cloned();
         row.read().inspect_err(|error| tracing::error!(?id, ?error, "a deployment's record cannot be read: left alone")).ok()

@@ -25,6 +25,7 @@ use cutover::{
         readiness::Took,
         time,
     },
+    engine::age::RecordClock,
     engine::ports::{
         Claim, Commanded, Environment, Filter, Inserted, LaneStore, NewDeployment, RecordFacts, Settled, Settlement, Store,
         StoreError, StoredEvent, TokenOwner, Versioned,
@@ -355,7 +356,8 @@ impl Store for MemoryStore {
             if claims.len() < limit && !row.deployment.phase.is_terminal() && row.due <= now && free {
                 row.lease = Some((holder.clone(), now + lease));
                 row.due = now + lease;
-                claims.push(Claim { deployment: row.deployment.clone(), version: row.version, lease_ends: now + lease });
+                let (deployment, clock) = (row.deployment.clone(), RecordClock::showing(Timestamp::now()));
+                claims.push(Claim { deployment, version: row.version, lease_ends: now + lease, clock });
             }
         }
         Ok(claims)
