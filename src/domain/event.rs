@@ -94,10 +94,11 @@ pub fn between(old: &Deployment, new: &Deployment) -> Vec<Event> {
 fn went_back(old: &Deployment, new: &Deployment) -> Vec<Event> {
     let Some(back) = &new.going_back else { return Vec::new() };
     let before = |at: fn(&GoingBack) -> Option<Timestamp>| old.going_back.as_ref().and_then(at);
+    let nobody_else = "green had no traffic: it is accepted as it stands on record";
     let moments = [
         (
             "rollback.accepted",
-            "the load balancer has accepted it on every route",
+            if new.overlays.is_empty() { nobody_else } else { "the load balancer has accepted it on every route" },
             back.accepted_at.filter(|_| back.trigger != Trigger::Outside && before(|back| back.accepted_at).is_none()),
         ),
         (

@@ -60,8 +60,8 @@ impl RollbackTimes {
     /// Counts what a record that was stored says for the first time.
     pub(super) fn note(&self, before: &Deployment, stored: &Deployment) {
         let Some(back) = &stored.going_back else { return };
-        // It was done outside: when it was asked for nobody knows, only when it was found.
-        if back.trigger == Trigger::Outside {
+        // It was done outside: when it was asked for nobody knows, only when it was found. Or before there was a plan: nobody was asked.
+        if back.trigger == Trigger::Outside || stored.plan.is_none() {
             return;
         }
         for until in [Until::Accepted, Until::Observed] {

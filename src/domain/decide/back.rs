@@ -26,7 +26,7 @@ pub(super) fn rolling_back(
     shield: bool,
     ends: BackAs,
 ) -> Decision {
-    let Some(plan) = &d.plan else { return end(d, ends, now) };
+    let Some(plan) = &d.plan else { return end(&accepted_by_itself(d, now), ends, now) };
     if let Some(action) = traffic(d, o, shield) {
         return Decision::Act(action);
     }
@@ -56,6 +56,15 @@ pub(super) fn rolling_back(
             },
         },
     }
+}
+
+/// Nothing of it was ever at the load balancer, so there is nobody else to accept it.
+fn accepted_by_itself(d: &Deployment, now: Timestamp) -> Deployment {
+    let mut next = d.clone();
+    if let Some(back) = &mut next.going_back {
+        back.accepted_at = back.accepted_at.or(d.intent.rollback_accepted_at).or(Some(now));
+    }
+    next
 }
 
 /// From when on no pin, no creation and no base put back of ours can land any more: only then is it sure that nothing is

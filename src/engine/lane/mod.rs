@@ -268,8 +268,9 @@ fn known(d: Deployment) -> Outcome {
     Outcome { answer: Ok(answer), rest: None }
 }
 
+/// Without a recorded overlay nobody but the record had to accept it.
 fn is_to_be_noted(d: &Deployment) -> bool {
-    !lane::is_accepted(d) && !d.phase.is_terminal() && !d.overlays.is_empty()
+    !lane::is_accepted(d) && !d.phase.is_terminal()
 }
 
 fn late() -> StoreError {

@@ -252,7 +252,7 @@ pub struct RollbackView {
     #[schema(required = true)]
     pub reason: Option<String>,
     pub requested_at: Timestamp,
-    /// When the load balancer had accepted it on every route.
+    /// When the load balancer had accepted it on every route; where green had no traffic yet, when it was on record.
     #[schema(required = true)]
     pub accepted_at: Option<Timestamp>,
     /// When every route was seen to send nothing to green.
