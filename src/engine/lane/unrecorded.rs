@@ -3,7 +3,7 @@
 //! `domain::lane` says what may be sent; here it is looked, sent and written down. The record is still asked for meanwhile, and
 //! if it comes through after all, that is what is answered.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::{error, info};
@@ -119,8 +119,14 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         Done { outcome: answered(d, durable, Some(work)), accepted }
     }
 
-    /// More time for what this replica sends by itself, if the load balancer shows that it is still right.
+    /// More time: for what goes by the record while that, read anew, still says that nobody has brought it about; for what this replica
+    /// sends by itself if the load balancer shows that it is still right.
     pub(super) async fn prolong(&self, work: &mut Work) -> bool {
+        if work.bundle.is_none() {
+            let left = self.bundles.of(work.d.id).map(|bundle| self.wanted_for(&bundle)).unwrap_or_default();
+            work.until = Instant::now() + left;
+            return !left.is_zero();
+        }
         let Some(bundle) = work.bundle.clone().filter(|_| self.journal.of(work.d.id).is_some()) else { return false };
         match self.decide(&bundle, &work.d, Instant::now() + self.settings.look_timeout).await {
             Unrecorded::Send(orders) => {
@@ -129,6 +135,14 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             }
             Unrecorded::Look(_) | Unrecorded::Nothing | Unrecorded::TooLate(_) => false,
         }
+    }
+
+    /// For how long a record that was read so long ago is gone by: not at all once it was seen to be brought about, or has ended.
+    fn wanted_for(&self, bundle: &Bundle) -> Duration {
+        let d = &bundle.deployment;
+        let is_seen = d.going_back.as_ref().is_some_and(|back| back.observed_at.is_some());
+        let is_wanted = d.intent.rollback.is_some() && !is_seen && lane::needs_shield(d).is_some();
+        if is_wanted { self.timing().serves().saturating_sub(bundle.confirmed.age()) } else { Duration::ZERO }
     }
 
     fn out_of_reach(&self, d: &Deployment, why: String) -> Trouble {

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use cutover::{
     domain::{
         command::{Command, PromoteTo},
-        deployment::Deployment,
+        deployment::{Deployment, Status},
         ids::DeploymentId,
         phase::Phase,
     },
     engine::{
         api::{RollbackOf, RolledBack},
+        ports::FaultKind,
         settings::EngineSettings,
     },
 };
@@ -53,6 +54,24 @@ async fn every_route_is_tried_by_itself_and_says_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn before_green_has_traffic_it_is_accepted_as_soon_as_it_is_on_record() {
+    let house = House::new(declaration(&[500, 1000]), at_once()).await;
+    let id = house.deploy("ami-0bb2").await;
+    let answer = back(&house).await;
+    let accepted_at = answer.deployment.intent.rollback_accepted_at;
+    assert!(answer.accepted && answer.durable && accepted_at.is_some(), "{answer:?}");
+    let d = house.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert!(d.going_back.unwrap().accepted_at.is_some());
+
+    // By another way than the lane's, such as one that waited for the database.
+    let id = house.deploy("ami-0bb3").await;
+    house.give(id, Command::Rollback).await;
+    let d = house.until(id, "the end", |d| d.phase.is_terminal()).await;
+    assert_eq!((d.status(), d.going_back.unwrap().accepted_at.is_some()), (Status::RolledBack, true));
+    assert_eq!(house.cloud.world().attempts, 0, "nobody else was asked");
+}
+
+#[tokio::test]
 async fn after_a_202_the_lane_goes_on_by_itself_until_it_is_accepted() {
     let (house, id) = baking(settings()).await;
     house.cloud.world().refuse_on = Some(0);
@@ -63,6 +82,26 @@ async fn after_a_202_the_lane_goes_on_by_itself_until_it_is_accepted() {
     // No engine ticks here: it is the lane's own doing.
     while house.read(id).await.intent.rollback_accepted_at.is_none() {
         assert!(began.elapsed() < PATIENCE, "the lane gave up");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.cloud.world().rules_left(), 0);
+}
+
+#[tokio::test]
+async fn it_goes_on_for_as_long_as_the_record_says_that_it_is_wanted() {
+    let mut settings = EngineSettings { rollback_tries_for: Duration::from_millis(50), ..settings() };
+    settings.timing.quiet_period = Duration::from_millis(400);
+    let (house, id) = baking(settings).await;
+    house.cloud.world().refuse = Some(FaultKind::Throttled);
+    assert!(!back(&house).await.accepted);
+    // Much longer than what was read once is gone by; nobody but the lane is at work.
+    let (began, throttled_for) = (Instant::now(), settings.timing.quiet_period * 3);
+    while house.read(id).await.intent.rollback_accepted_at.is_none() {
+        assert!(began.elapsed() < PATIENCE, "the lane gave up");
+        if began.elapsed() > throttled_for {
+            house.cloud.world().refuse = None;
+        }
+        house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
         tokio::task::yield_now().await;
     }
     assert_eq!(house.cloud.world().rules_left(), 0);
