@@ -1,7 +1,8 @@
 //! Switches that make AWS misbehave: by service, operation and n-th call. Drawn by the region's seed where chance is asked for.
 //!
 //! They act where a real call goes wrong: on its way (`hang`, `reset`, `hold_before`), at AWS's door (`error`), or on the way
-//! back (`lost`, `hold_after`). A call that was applied stays applied, whoever has hung up meanwhile.
+//! back (`lost`, `hold_after`). A call that was applied stays applied, whoever has hung up meanwhile. `feigned` is for whoever wants to know
+//! whether a lie would be noticed.
 
 use std::{
     collections::BTreeMap,
@@ -63,6 +64,8 @@ pub enum Effect {
         #[serde(default)]
         hang: bool,
     },
+    /// Answered as if it were applied, and not applied: no hazard of AWS's, but a lie that a judge has to find.
+    Feigned,
     /// A read is answered from the region as it was `depth` changing calls ago. Writes are not met.
     Stale { depth: usize },
     /// What the last `depth` changing calls made is not there yet: a read is answered as if stale, and a change is refused if the

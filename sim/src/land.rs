@@ -25,13 +25,15 @@ const PAST_MAX: usize = 32;
 const LANDS_MAX: usize = 64;
 
 /// Which of its states a land shows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
     Now,
     /// A read, as it was so many changing calls ago.
     Stale(usize),
     /// The same; and a change must be possible then and now.
     NotYet(usize),
+    /// A change is made on a copy that nobody sees.
+    Feigned,
 }
 
 /// One account's share of one region.
@@ -65,7 +67,7 @@ impl Land {
             Sight::Stale(depth) | Sight::NotYet(depth) if depth > 0 && !past.is_empty() => {
                 past[past.len().saturating_sub(depth)].clone()
             }
-            Sight::Now | Sight::Stale(_) | Sight::NotYet(_) => self.shared.now(),
+            Sight::Now | Sight::Stale(_) | Sight::NotYet(_) | Sight::Feigned => self.shared.now(),
         }
     }
 

@@ -121,6 +121,10 @@ impl Door {
                 let outcome = answer.as_ref().err().map_or("lost", |refusal| &refusal.code);
                 if hang { self.silent(arrived, outcome).await } else { self.cut(arrived, outcome) }
             }
+            Effect::Feigned => {
+                let answer = self.apply(arrived, Sight::Feigned).await;
+                self.respond(arrived, &answer)
+            }
             Effect::Stale { depth } => {
                 let answer = self.apply(arrived, Sight::Stale(depth)).await;
                 self.respond(arrived, &answer)
@@ -192,13 +196,15 @@ impl Door {
             Handler::Read(read) => read(&self.land(&place)?.seen(sight), &call),
             Handler::Write(write) => {
                 let land = self.land(&place)?;
-                if let Sight::NotYet(_) = sight {
-                    write(&mut Region::clone(&land.seen(sight)), &call)?;
+                let feigned = || write(&mut Region::clone(&land.seen(sight)), &call);
+                match sight {
+                    Sight::Now | Sight::Stale(_) => land.write(|region| write(region, &call)),
+                    Sight::NotYet(_) => feigned().and_then(|_| land.write(|region| write(region, &call))),
+                    Sight::Feigned => feigned(),
                 }
-                land.write(|region| write(region, &call))
             }
         };
-        self.journal.note(arrived.number, |entry| entry.applied = answer.is_ok());
+        self.journal.note(arrived.number, |entry| entry.applied = answer.is_ok() && sight != Sight::Feigned);
         answer
     }
 }

@@ -42,6 +42,19 @@ async fn an_error_is_answered_and_nothing_is_applied() {
 }
 
 #[tokio::test]
+async fn a_feigned_call_is_answered_as_if_it_were_applied() {
+    let (world, staged) = bare().await;
+    let rule = &staged.services[0].routes[0];
+    set(&world, Fault::on("DeleteRule", Effect::Feigned).times(1));
+    delete(&world, rule).await.expect("it says that it is done");
+    assert!(held(&world, rule));
+    let told = world.sim.journal().calls(0, Some("DeleteRule"));
+    assert_eq!((told[0].outcome.as_deref(), told[0].applied), (Some("ok"), false));
+    delete(&world, rule).await.expect("and this time it is");
+    assert!(!held(&world, rule));
+}
+
+#[tokio::test]
 async fn an_answer_is_lost_after_the_call_was_applied() {
     let (world, staged) = bare().await;
     let rule = &staged.services[0].routes[0];
