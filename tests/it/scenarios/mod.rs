@@ -1,6 +1,7 @@
 //! The engine's stories: first on a store and a cloud in memory, then on the real ones.
 
 mod accounts;
+mod anywhere;
 mod balancers;
 mod crash;
 mod direct;

@@ -13,6 +13,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::small_disk::SmallDisk;
+
 /// How long a story waits for the service to answer, or to end.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Any 20 to 200 visible characters will do.
@@ -44,13 +46,25 @@ record_patience = "2s"
 format = "text"
 "#;
 
+/// What is special about a replica's surroundings.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Of the process, beside its settings.
+    pub environment: Vec<(String, String)>,
+    /// Its state lies on a disk that can be filled up.
+    pub small_disk: bool,
+}
+
 /// One replica on a state directory of its own.
 pub struct Service {
     pub url: String,
+    /// Gone before the folder that it lies in.
+    pub disk: Option<SmallDisk>,
     dir: TempDir,
     aws: String,
-    settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
+    stands_still: bool,
     http: reqwest::Client,
 }
 
@@ -62,17 +76,25 @@ impl Service {
 
     /// The same with other settings, by their names in the environment.
     pub async fn with(aws: &str, settings: &[(&str, &str)]) -> Self {
+        Self::among(aws, settings, Surroundings::default()).await
+    }
+
+    pub async fn among(aws: &str, settings: &[(&str, &str)], surroundings: Surroundings) -> Self {
         // Below the system's temporary folder: user postgres must be able to pass every folder above.
         let dir = tempfile::Builder::new().prefix("cutover-it-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         fs::write(dir.path().join("settings.toml"), SETTINGS).unwrap();
+        let disk = surroundings.small_disk.then(|| SmallDisk::mount(&dir.path().join("state")).unwrap());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let settings = settings.iter().map(|(key, value)| (format!("CUTOVER__{key}"), (*value).to_owned()));
         let mut service = Self {
             url: format!("http://127.0.0.1:{port}"),
+            disk,
             dir,
             aws: aws.to_owned(),
-            settings: settings.iter().map(|(key, value)| (format!("CUTOVER__{key}"), (*value).to_owned())).collect(),
+            environment: settings.chain(surroundings.environment).collect(),
             child: None,
+            stands_still: false,
             http: reqwest::Client::builder().timeout(Duration::from_secs(70)).build().unwrap(),
         };
         service.restart().await;
@@ -95,7 +117,7 @@ impl Service {
             .env("AWS_ACCESS_KEY_ID", "AKIATEST")
             .env("AWS_SECRET_ACCESS_KEY", "secret")
             .env("AWS_REGION", "eu-west-1")
-            .envs(self.settings.iter().cloned())
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -122,10 +144,33 @@ impl Service {
         }
     }
 
+    /// SIGSTOP: it does nothing, and does not know.
+    pub fn stand_still(&mut self) {
+        self.stands_still = true;
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&mut self) {
+        self.stands_still = false;
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        if let Some(id) = self.child.as_ref().and_then(Child::id) {
+            let _ = std::process::Command::new("kill").arg(name).arg(id.to_string()).status();
+        }
+    }
+
+    /// Who it is to the database.
+    pub fn holder(&self) -> String {
+        fs::read_to_string(self.state().join("holder")).unwrap().trim().to_owned()
+    }
+
     /// SIGTERM to the service: it ends by itself within its 10 s, and its Postgres with it.
     pub async fn stop(mut self) {
+        self.signal("-TERM");
         let Some(mut child) = self.child.take() else { return };
-        terminate(&child);
         let ended = tokio::time::timeout(Duration::from_secs(12), child.wait()).await;
         assert!(ended.is_ok_and(|status| status.unwrap().success()), "it did not stop by itself:\n{}", self.said());
     }
@@ -175,17 +220,14 @@ impl Service {
     }
 }
 
-fn terminate(child: &Child) {
-    if let Some(id) = child.id() {
-        let _ = std::process::Command::new("kill").arg("-TERM").arg(id.to_string()).status();
-    }
-}
-
 impl Drop for Service {
     /// A story that failed still leaves no process behind: the service takes its Postgres with it.
     fn drop(&mut self) {
+        self.signal("-TERM");
+        if self.stands_still {
+            self.go_on();
+        }
         let Some(child) = self.child.as_mut() else { return };
-        terminate(child);
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(12) && child.try_wait().is_ok_and(|ended| ended.is_none()) {
             std::thread::yield_now();

@@ -23,7 +23,7 @@ use cutover_sim::{
     Sim,
     land::Land,
     load::{Load, Plan, Route},
-    model::{Place, Region as World},
+    model::{Action, Place, Region as World},
     options::{Clocks, Options},
     scenario::{Stage, Staged},
 };
@@ -37,6 +37,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub fn no_limits() -> Arc<Budget> {
     let grant = Grant { size: 100_000, per_second: 100_000, reserve: 1 };
     Arc::new(Budget::new(BudgetSettings { elb_changes: grant, elb_looks: grant, auto_scaling: grant }))
+}
+
+/// What a long request takes: less than the draining of a server that goes.
+const LONG: Duration = Duration::from_millis(150);
+
+fn plan(requests_per_second: u32) -> Plan {
+    Plan { requests_per_second, routes: Vec::new(), fresh_share: 0.2, sessions: 0, timeout: Duration::from_secs(5), seed: 1 }
 }
 
 /// A region at a hundredth of AWS's pace with one staged service.
@@ -122,30 +129,69 @@ impl Scene {
 
     /// Waits for the thing itself.
     pub async fn until(&self, what: &str, there: impl Fn() -> bool) {
+        assert!(self.comes(PATIENCE, there).await, "{what} never came: {:#?}", self.land.shared.now().groups);
+    }
+
+    /// The same, for who asks whether it came in time.
+    pub async fn comes(&self, within: Duration, there: impl Fn() -> bool) -> bool {
         let started = Instant::now();
         let mut news = self.land.shared.subscribe();
         while !there() {
-            assert!(started.elapsed() < PATIENCE, "{what} never came: {:#?}", self.land.shared.now().groups);
+            if started.elapsed() > within {
+                return false;
+            }
             let _ = tokio::time::timeout(Duration::from_millis(50), news.changed()).await;
         }
+        true
     }
 
     /// Requests on every route, kept-alive and fresh connections mixed.
     pub fn load(&self, per_second: u32) -> Load {
+        Load::start(Plan { routes: self.ways_in(""), ..plan(per_second) })
+    }
+
+    /// The same, with users whom the load balancer's cookie ties to a side, and every eighth request one that takes a while.
+    pub fn users(&self, per_second: u32) -> Load {
+        let mut routes = Vec::new();
+        for _ in 0..7 {
+            routes.extend(self.ways_in(""));
+        }
+        routes.extend(self.ways_in(&format!("?delay_ms={}", LONG.as_millis())));
+        Load::start(Plan { routes, sessions: 40, ..plan(per_second) })
+    }
+
+    /// Lets the bases tie their users, as many do.
+    pub fn tie_users(&self) {
+        let routes = &self.staged.services[0].routes;
+        self.change(|region| {
+            for route in routes {
+                for action in region.rules.get_mut(route).into_iter().flat_map(|rule| &mut rule.actions) {
+                    if let Action::Forward { stickiness, .. } = action {
+                        *stickiness = Some(Duration::from_secs(3600));
+                    }
+                }
+            }
+        });
+    }
+
+    /// Gives every health check a while: with several regions on one machine a slow answer is no sick server.
+    pub fn check_patiently(&self) {
+        self.change(|region| {
+            for slot in self.staged.services.iter().flat_map(|service| service.slots.iter().flatten()) {
+                if let Some(slot) = region.target_groups.get_mut(slot) {
+                    (slot.health.interval, slot.health.timeout) = (Duration::from_secs(20), Duration::from_secs(100));
+                }
+            }
+        });
+    }
+
+    fn ways_in(&self, query: &str) -> Vec<Route> {
         let service = &self.staged.services[0];
         let region = self.land.shared.now();
         let addresses: Vec<_> = service.listeners.iter().filter_map(|arn| region.listeners.get(arn)?.address).collect();
         let paths = (0..service.routes.len()).map(|i| if i == 0 { "/".to_owned() } else { format!("/part-{i}/x") });
-        let routes = paths.flat_map(|path| addresses.iter().map(move |address| (path.clone(), *address)));
-        let routes = routes.map(|(path, address)| Route { address, host: service.host.clone(), path }).collect();
-        Load::start(Plan {
-            requests_per_second: per_second,
-            routes,
-            fresh_share: 0.2,
-            sessions: 0,
-            timeout: Duration::from_secs(5),
-            seed: 1,
-        })
+        let routes = paths.flat_map(|path| addresses.iter().map(move |address| (format!("{path}{query}"), *address)));
+        routes.map(|(path, address)| Route { address, host: service.host.clone(), path }).collect()
     }
 
     /// How the SDK gets here, with credentials that the region does not check.
