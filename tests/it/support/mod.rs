@@ -11,5 +11,6 @@ pub mod own_postgres;
 pub mod postgres;
 pub mod process;
 pub mod region;
+pub mod relay;
 pub mod replica;
 pub mod small_disk;
