@@ -4,6 +4,7 @@ mod accounts;
 mod anywhere;
 mod balancers;
 mod crash;
+mod crashes;
 mod direct;
 mod drift;
 mod drills;

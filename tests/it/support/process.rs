@@ -188,14 +188,19 @@ impl Service {
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    /// One call with the token: status and body.
-    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let method = method.parse().unwrap();
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN);
-        if let Some(body) = body {
-            request = request.json(&body);
+    /// One call with the token, for who sends it by itself while the process may die.
+    pub fn request(&self, method: &str, path: &str, body: Option<Value>) -> reqwest::RequestBuilder {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.url)).bearer_auth(TOKEN);
+        match body {
+            Some(body) => request.json(&body),
+            None => request,
         }
-        let answer = request.send().await.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.said()));
+    }
+
+    /// The same, answered: status and body.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let answer = self.request(method, path, body).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.said()));
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
@@ -230,7 +235,7 @@ impl Drop for Service {
         let Some(child) = self.child.as_mut() else { return };
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(12) && child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(10));
         }
         let _ = child.start_kill();
     }
