@@ -111,6 +111,10 @@ impl Story {
         }
         self.deploys().await;
         self.service.until(&self.url, "the turning point", |d| self.journey.turns_at(d)).await;
+        // It takes a moment to show on the nodes, and a user to come.
+        if !comes(|| self.load.record().last_answer("v2").is_some()).await {
+            return Err(format!("green answered nobody within {PATIENCE:?}"));
+        }
         self.mark = self.last_call();
         let fault = case.as_ref().and_then(|case| self.holds(&case.kill));
         self.plant(planted).await;
