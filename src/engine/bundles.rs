@@ -17,7 +17,7 @@ use tracing::warn;
 use super::{
     age::Confirmed,
     local::KeptBundle,
-    ports::{Store, StoreError},
+    ports::{Store, StoreError, Versioned},
     settings::EngineSettings,
 };
 use crate::domain::{
@@ -27,6 +27,9 @@ use crate::domain::{
 
 /// An answer that takes longer than this will hardly come: the database is taken to be away.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// Records fetched by one question.
+const FETCHED_MAX: usize = 100;
 
 /// One remembered deployment.
 #[derive(Debug, Clone)]
@@ -103,42 +106,44 @@ impl Bundles {
     /// # Errors
     /// When the database does not answer: the bundles stay as they are and grow old.
     pub async fn confirm<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
-        let contact = || self.contact.lock().unwrap_or_else(PoisonError::into_inner);
-        contact().asked = Some(Instant::now());
-        let outcome = self.ask(store, max).await;
-        *contact() = Contact { asked: None, failed: outcome.is_err() };
-        outcome
-    }
-
-    async fn ask<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
         let began = Confirmed::now();
-        let versions: HashMap<_, _> = store.running_versions(max).await?.into_iter().collect();
-        let stale: Vec<_> = {
-            let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-            bundles.retain(|id, _| versions.contains_key(id));
-            for (id, bundle) in bundles.iter_mut() {
-                if versions.get(id) == Some(&bundle.version) {
-                    bundle.confirmed = began;
-                }
-            }
-            versions
-                .into_iter()
-                .filter(|(id, version)| bundles.get(id).is_none_or(|bundle| bundle.version != *version))
-                .collect()
-        };
-        for (id, _) in stale {
+        let versions: HashMap<_, _> = self.asked(store.running_versions(max)).await?.into_iter().collect();
+        for ids in self.confirmed(&versions, began).chunks(FETCHED_MAX) {
             let began = Confirmed::now();
-            if let Some(read) = store.get(id).await? {
-                let bundle = Bundle { deployment: Arc::new(read.deployment), version: read.version, confirmed: began };
-                let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-                if bundle.deployment.phase.is_terminal() {
+            let read = self.asked(store.some(ids)).await?;
+            let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+            for Versioned { deployment, version } in read {
+                let id = deployment.id;
+                if deployment.phase.is_terminal() {
                     bundles.remove(&id);
                 } else {
-                    bundles.insert(id, bundle);
+                    bundles.insert(id, Bundle { deployment: Arc::new(deployment), version, confirmed: began });
                 }
             }
         }
         Ok(())
+    }
+
+    /// One question. How the database answers is told by each alone: a hundred quick answers in a row are no slow one.
+    async fn asked<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let contact = || self.contact.lock().unwrap_or_else(PoisonError::into_inner);
+        contact().asked = Some(Instant::now());
+        let answer = question.await;
+        *contact() = Contact { asked: None, failed: answer.is_err() };
+        answer
+    }
+
+    /// Drops what has ended, confirms what is as it was, and says what is not.
+    fn confirmed(&self, versions: &HashMap<DeploymentId, i64>, began: Confirmed) -> Vec<DeploymentId> {
+        let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        bundles.retain(|id, _| versions.contains_key(id));
+        for (id, bundle) in bundles.iter_mut() {
+            if versions.get(id) == Some(&bundle.version) {
+                bundle.confirmed = began;
+            }
+        }
+        let is_stale = |(id, version): &(&DeploymentId, &i64)| bundles.get(id).is_none_or(|bundle| bundle.version != **version);
+        versions.iter().filter(is_stale).map(|(id, _)| *id).collect()
     }
 
     /// For each provider with something running, the deployment with the most routes; at most `max`.

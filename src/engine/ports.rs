@@ -265,6 +265,8 @@ pub trait Store: Send + Sync + 'static {
     fn running(&self, limit: usize) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// The versions of all that have not ended, at most `limit`: what a replica compares with what it keeps warm.
     fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<(DeploymentId, i64)>, StoreError>> + Send;
+    /// Of these, those that there are; what cannot be read is left out. For whoever keeps many warm: one question instead of one each.
+    fn some(&self, ids: &[DeploymentId]) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// How many deployments ended how, by service/environment.
     fn outcomes(&self) -> impl Future<Output = Result<Vec<(Target, Status, u64)>, StoreError>> + Send;
     /// How long this installation's rollbacks took that had something to take back, newest first, at most `limit`. What was done

@@ -86,6 +86,19 @@ pub(super) async fn running_versions(pool: &PgPool, limit: usize) -> Result<Vec<
     Ok(rows.into_iter().map(|row| (DeploymentId::new(row.id), row.version)).collect())
 }
 
+pub(super) async fn some(pool: &PgPool, ids: &[DeploymentId]) -> Result<Vec<Versioned>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query_as!(
+        DeploymentRow,
+        "select record, intent, rollback_accepted_at, version from deployments where id = any($1)",
+        &ids,
+    )
+    .fetch_all(pool)
+    .await
+    .doing("reading deployments")?;
+    Ok(readable(rows).collect())
+}
+
 pub(super) async fn outcomes(pool: &PgPool) -> Result<Vec<(Target, Status, u64)>, StoreError> {
     let doing = "counting outcomes";
     let rows = sqlx::query!(

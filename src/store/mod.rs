@@ -67,7 +67,7 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 pub struct StoreSettings {
     /// `postgres://user:password@host/database`, or what the embedded one gives.
     pub url: SecretString,
-    /// For everything but the rollback lane and the listener, which has one.
+    /// For everything but the rollback lane, and the listener and the watch, which have one each.
     pub connections_max: u32,
     /// For the rollback lane alone; all of them are kept open.
     pub lane_connections_max: u32,
@@ -98,6 +98,8 @@ impl StoreSettings {
 #[derive(Debug, Clone)]
 pub struct PgStore {
     pool: PgPool,
+    /// One connection for what replicas keep warm: how soon it is answered tells of the database, not of who else asks here.
+    watch: PgPool,
     wake: Arc<Wake>,
     lane: PgLane,
     connect: PgConnectOptions,
@@ -127,12 +129,15 @@ impl PgStore {
         let connect = PgConnectOptions::from_str(settings.url.expose_secret())
             .doing("reading the database's URL")?
             .application_name("cutover");
-        let pool = pool(settings.connections_max, settings.acquire_timeout)
+        let pool = self::pool(settings.connections_max, settings.acquire_timeout)
             .connect_lazy_with(limited(connect.clone(), settings.statement_timeout));
+        let watch =
+            self::pool(1, settings.acquire_timeout).connect_lazy_with(limited(connect.clone(), settings.statement_timeout));
         let listener = pool_of_one(settings.acquire_timeout).connect_lazy_with(connect.clone());
         let lane = PgLane::new(settings, limited(connect.clone(), settings.lane_statement_timeout));
         Ok(Self {
             pool,
+            watch,
             wake: Arc::new(Wake::start(listener)),
             lane,
             connect,
@@ -164,6 +169,7 @@ impl PgStore {
     /// Waits for what is under way and closes every connection.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.watch.close().await;
         self.lane.close().await;
     }
 
@@ -291,7 +297,11 @@ impl Store for PgStore {
     }
 
     async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
-        self.within(deployments::running_versions(&self.pool, limit)).await
+        self.within(deployments::running_versions(&self.watch, limit)).await
+    }
+
+    async fn some(&self, ids: &[DeploymentId]) -> Result<Vec<Versioned>, StoreError> {
+        self.within(deployments::some(&self.watch, ids)).await
     }
 
     async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {

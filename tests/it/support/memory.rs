@@ -290,6 +290,12 @@ impl Store for MemoryStore {
         Ok(self.running(limit).await?.into_iter().map(|read| (read.deployment.id, read.version)).collect())
     }
 
+    async fn some(&self, ids: &[DeploymentId]) -> Result<Vec<Versioned>, StoreError> {
+        self.sky.asked("reading deployments").await?;
+        let tables = self.tables();
+        Ok(ids.iter().filter_map(|id| tables.rows.get(id)).map(Row::versioned).collect())
+    }
+
     async fn outcomes(&self) -> Result<Vec<(Target, Status, u64)>, StoreError> {
         let mut counts: BTreeMap<(Target, &str), (Status, u64)> = BTreeMap::new();
         for row in self.tables().rows.values().filter(|row| row.deployment.phase.is_terminal()) {

@@ -72,6 +72,11 @@ async fn the_running_ones_and_the_outcomes_are_apart(store: &impl Store, _: &imp
     let running = store.running(10).await.unwrap();
     assert_eq!(running.iter().map(|read| read.deployment.id).collect::<Vec<_>>(), [made[4]]);
     assert_eq!(store.running_versions(10).await.unwrap(), [(made[4], 1)]);
+    let nobody = DeploymentId::new(Uuid::now_v7());
+    let mut some: Vec<_> =
+        store.some(&[made[0], nobody, made[4]]).await.unwrap().iter().map(|read| read.deployment.id).collect();
+    some.sort_by_key(|id| id.uuid());
+    assert_eq!(some, [made[0], made[4]], "ended ones too, and nobody is no error");
     assert_eq!(store.outcomes().await.unwrap(), [(of("web"), Status::Cancelled, 4)]);
 }
 

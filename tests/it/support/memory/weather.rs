@@ -3,6 +3,7 @@
 use std::{
     future,
     sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
 };
 
 use cutover::engine::ports::StoreError;
@@ -20,7 +21,12 @@ pub enum Weather {
     HangsOnAcceptances,
     /// Only to whoever asks what was released before.
     RefusesReleases,
+    /// Each answer comes, and takes its time.
+    Slow,
 }
+
+/// Well below what makes a database one that is away.
+const SLOW: Duration = Duration::from_millis(600);
 
 pub(super) const ACCEPTING: &str = "recording that a rollback was accepted";
 
@@ -40,6 +46,11 @@ impl Sky {
             4 if doing != RELEASES => Ok(()),
             1 | 4 => Err(StoreError::Unreachable { doing, source: "as the test wished".into() }),
             3 if doing != ACCEPTING => Ok(()),
+            5 => {
+                // What takes long is the answer; nobody here waits for anything.
+                let _ = tokio::time::timeout(SLOW, future::pending::<()>()).await;
+                Ok(())
+            }
             _ => future::pending().await,
         }
     }
