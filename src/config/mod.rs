@@ -133,7 +133,7 @@ impl Config {
         if metrics_listen == Some(listen) && listen.port() != 0 {
             from.wrong("metrics.listen", "must not be the address in listen: leave it empty to have the metrics there");
         }
-        let engine = engine(from);
+        let mut engine = engine(from);
         let mut warnings = Vec::new();
         if engine.timing.quiet_period < QUIET_PERIOD_SAFE {
             warnings.push(format!(
@@ -143,6 +143,7 @@ impl Config {
             ));
         }
         let database = Database::read(from);
+        engine.lane_commits_max = database.rollback_connections_max as usize;
         let own = OwnHosts { api: public_host(from), database: database.host() };
         if database.url.is_some() && from.is_given("database.bin_dir") {
             warnings.push("database.bin_dir is not used, because database.url is set".to_owned());
@@ -257,6 +258,8 @@ fn engine(from: &mut Reader) -> EngineSettings {
         survey_timeout: from.duration("engine.survey_timeout", ms(100)..=secs(10)),
         rollback_repeats_for: from.duration("engine.rollback_repeats_for", secs(1)..=DAY),
         sweeper: sweeper(from),
+        // What is not the engine's own to say.
+        ..EngineSettings::default()
     };
     if from.is_sound() && engine.timing.watch_every < engine.timing.look_every {
         from.wrong("engine.watch_every", "must not be shorter than engine.look_every");

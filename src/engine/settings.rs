@@ -24,6 +24,8 @@ pub struct EngineSettings {
     pub confirm_every: Duration,
     /// Running deployments that one replica keeps warm.
     pub bundles_max: usize,
+    /// Intents to roll back that are put on record at once: as many as the lane has connections.
+    pub lane_commits_max: usize,
     /// How long a request of the rollback lane tries before it answers 202.
     pub rollback_tries_for: Duration,
     /// How long a rollback waits for the database before it goes on without it.
@@ -66,6 +68,7 @@ impl Default for EngineSettings {
             poll_every: Duration::from_secs(5),
             confirm_every: Duration::from_millis(500),
             bundles_max: 2000,
+            lane_commits_max: 4,
             rollback_tries_for: Duration::from_secs(5),
             record_patience: Duration::from_millis(250),
             tokens_kept_for: Duration::from_secs(24 * 3600),

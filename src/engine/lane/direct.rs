@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     Lane,
@@ -67,7 +67,8 @@ impl<C: Cloud> Lane<(), C> {
     #[must_use]
     pub fn by_itself(cloud: Arc<C>, settings: EngineSettings) -> Self {
         let journal = Arc::new(Journal::new(Arc::new(Nowhere), Vec::new()));
-        Self { store: Arc::default(), cloud, bundles: Arc::<Bundles>::default(), journal, settings, under: Under::default() }
+        let (bundles, commits) = (Arc::<Bundles>::default(), Arc::new(Semaphore::new(1)));
+        Self { store: Arc::default(), cloud, bundles, journal, settings, under: Under::default(), commits }
     }
 
     /// What may be done now; looked at again until it could be seen, or `until`.

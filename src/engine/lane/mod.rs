@@ -17,7 +17,7 @@ use std::{
 
 use futures::future::{Either, select};
 use tokio::{
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::JoinHandle,
     time::{timeout, timeout_at},
 };
@@ -42,6 +42,9 @@ pub use direct::Sent;
 pub use warm::keep_warm;
 use work::{Ahead, Under, Work, moment};
 
+/// How long a rollback stands behind others of this replica before it is told by its own patience whether the database answers.
+const CROWDED_MAX: Duration = Duration::from_secs(1);
+
 /// The lane of one replica.
 #[derive(Debug)]
 pub struct Lane<L, C> {
@@ -51,6 +54,8 @@ pub struct Lane<L, C> {
     journal: Arc<Journal>,
     settings: EngineSettings,
     under: Under,
+    /// Commits at a time, as many as the lane has connections.
+    commits: Arc<Semaphore>,
 }
 
 /// An answer, and what goes on after it.
@@ -60,8 +65,12 @@ struct Outcome {
     rest: Option<Work>,
 }
 
-/// What became of the intent.
-type Record = JoinHandle<Result<Commanded, StoreError>>;
+/// What becomes of the intent.
+struct Record {
+    /// Told once its turn has come.
+    begun: Option<oneshot::Receiver<()>>,
+    outcome: JoinHandle<Result<Commanded, StoreError>>,
+}
 
 /// What the record's answer, or its absence, led to.
 enum Heard {
@@ -85,7 +94,8 @@ impl Heard {
 impl<L: LaneStore, C: Cloud> Lane<L, C> {
     #[must_use]
     pub fn new(store: Arc<L>, cloud: Arc<C>, bundles: Arc<Bundles>, journal: Arc<Journal>, settings: EngineSettings) -> Self {
-        Self { store, cloud, bundles, journal, settings, under: Under::default() }
+        let commits = Arc::new(Semaphore::new(settings.lane_commits_max));
+        Self { store, cloud, bundles, journal, settings, under: Under::default(), commits }
     }
 
     /// Rolls back a deployment, or whatever runs for a service/environment.
@@ -162,12 +172,9 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         until: Instant,
     ) -> Result<Outcome, Trouble> {
         let began = Instant::now();
-        let mut record: Record = {
-            let (store, given) = (self.store.clone(), given.clone());
-            tokio::spawn(async move { store.raise_rollback(id, &given).await })
-        };
+        let mut record = self.record(id, &given);
         let Some(bundle) = bundle else {
-            return self.recorded(heard(record.await)?, Ahead::default(), began, until).await;
+            return self.recorded(heard(record.outcome.await)?, Ahead::default(), began, until).await;
         };
         let early = lane::at_once(&bundle.deployment, bundle.confirmed.age(), &self.settings.timing);
         // Not sent, and not tried again, for longer than a copy is trusted: later the base may be on green.
@@ -204,10 +211,31 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         }
     }
 
+    /// Begins to put the intent on record.
+    fn record(&self, id: DeploymentId, given: &Given) -> Record {
+        let (store, given, commits) = (self.store.clone(), given.clone(), self.commits.clone());
+        let (begin, begun) = oneshot::channel();
+        let outcome = tokio::spawn(async move {
+            // Never closed. Behind one another here, and not for a connection: who waits for others is told from who waits for the database.
+            let _turn = commits.acquire().await;
+            let _ = begin.send(());
+            store.raise_rollback(id, &given).await
+        });
+        Record { begun: Some(begun), outcome }
+    }
+
     /// Waits for the record as long as it may take, and then goes on without it.
     async fn hear(&self, record: &mut Record, bundle: &Bundle, given: &Given, until: Instant) -> Heard {
-        let patience = if self.bundles.database_is_away() { Duration::ZERO } else { self.settings.record_patience };
-        let failed = match timeout(patience, &mut *record).await.map(heard) {
+        let (crowded, patience) = if self.bundles.database_is_away() {
+            (Duration::ZERO, Duration::ZERO)
+        } else {
+            (CROWDED_MAX, self.settings.record_patience)
+        };
+        if let Some(begun) = record.begun.take() {
+            // A crowd is no reason to go on without the record, which costs each a second call: at two hundred at once, twice the time.
+            let _ = timeout(crowded, begun).await;
+        }
+        let failed = match timeout(patience, &mut record.outcome).await.map(heard) {
             Ok(Ok(commanded)) => return Heard::Recorded(commanded),
             Ok(Err(error)) => {
                 warn!(deployment = %bundle.deployment.id, %error, "a rollback goes on without its record");
@@ -229,9 +257,9 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             return Err(error);
         }
         match until {
-            None if !record.is_finished() => Err(late()),
-            None => heard(record.await),
-            Some(until) => timeout_at(until.into(), record).await.map_or_else(|_| Err(late()), heard),
+            None if !record.outcome.is_finished() => Err(late()),
+            None => heard(record.outcome.await),
+            Some(until) => timeout_at(until.into(), record.outcome).await.map_or_else(|_| Err(late()), heard),
         }
     }
 

@@ -187,3 +187,31 @@ async fn shields_do_not_wait_for_what_an_old_copy_sent_ahead() {
     assert!(answer.is_ok_and(|answer| answer.accepted), "{:?}", asked.elapsed());
     assert_eq!(house.cloud.world().rules_left(), 2, "a shield on each route");
 }
+
+#[tokio::test]
+async fn a_crowd_is_told_from_a_database_that_is_away() {
+    let settings = EngineSettings { lane_commits_max: 1, record_patience: Duration::from_secs(1), ..settings() };
+    let (house, _) = baking(settings).await;
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    house.store.sky.turns(Weather::Slow);
+    // The second stands behind the first, and has its own patience only then.
+    let (first, second) = tokio::join!(back(&house), back(&house));
+    assert!(first.durable && second.durable, "one went on without its record: {} {}", first.durable, second.durable);
+}
+
+#[tokio::test]
+async fn a_database_that_answers_each_question_in_time_is_not_away() {
+    let (house, _) = baking(settings()).await;
+    house.store.sky.turns(Weather::Slow);
+    let confirming = {
+        let (bundles, store) = (house.bundles.clone(), house.store.clone());
+        // Two questions, together longer than one may take.
+        tokio::spawn(async move { bundles.confirm(store.as_ref(), 10).await })
+    };
+    while !confirming.is_finished() {
+        assert!(!house.bundles.database_is_away(), "it answers, if slowly");
+        tokio::task::yield_now().await;
+    }
+    confirming.await.unwrap().unwrap();
+    assert_eq!(house.bundles.len(), 1);
+}
