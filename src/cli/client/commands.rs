@@ -13,7 +13,7 @@ use super::{
     exit::{Exit, Failure},
     follow::{self, ByHand, Followed},
     planned, readiness, render,
-    resource::{Drift, Page, Resource},
+    resource::{Deployment, Drift, Page, Resource},
 };
 
 /// How long reading and repeatable commands are tried.
@@ -147,7 +147,7 @@ async fn status(args: args::Status) -> Result<Exit, Failure> {
         let of = Pair { service: d.service.clone(), environment: d.environment.clone() };
         // An older service does not say: then neither do we.
         if let Ok((_, standing)) = readiness::ask(&api, &of, Again::For(Duration::ZERO)).await {
-            render::out(&format!("{:<10}{}\n", "", standing.price()));
+            render::out(&format!("{:<10}{}\n", "takes", standing.price()));
         }
     }
     Ok(Exit::Done)
@@ -191,9 +191,9 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
     let args::Rollback { connection, target, reason, waiting, .. } = &args;
     waiting.check(true)?;
     let api = connect(connection)?;
-    let path = match target {
-        Some(Target::Pair(pair)) => format!("{}/rollback", pair.path()),
-        Some(Target::Deployment(id)) => format!("v1/deployments/{id}/rollback"),
+    let (of, path) = match target {
+        Some(of @ Target::Pair(pair)) => (of, format!("{}/rollback", pair.path())),
+        Some(of @ Target::Deployment(id)) => (of, format!("v1/deployments/{id}/rollback")),
         None => return Err(Failure::new(Exit::Usage, "say what is to go back: SERVICE/ENVIRONMENT, or a deployment's id")),
     };
     let mut body = json!({});
@@ -205,19 +205,10 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     let began = Instant::now();
-    let resource = until_accepted(&api, &path, &body, waiting.limits.timeout.unwrap_or(ROLLBACK_PATIENCE)).await?;
+    let resource =
+        until_accepted(&api, (of, path.as_str()), &body, waiting.limits.timeout.unwrap_or(ROLLBACK_PATIENCE)).await?;
     let d = &resource.view;
-    let mode = d.mode.as_deref().unwrap_or("instant");
-    let took = began.elapsed().as_millis();
-    if mode == "redeploy" {
-        render::say(&format!(
-            "{}: the old servers are gone, so {} is deployed anew, straight to 100 % (redeploy)",
-            d.name(),
-            d.image
-        ));
-    } else {
-        render::say(&format!("{}: rollback accepted after {took} ms ({mode})", d.name()));
-    }
+    render::say(&accepted(d, began.elapsed()));
     if d.durable == Some(false) {
         render::say(
             "the service's database is away: the order waits on its disk, and goes on record when the database is back",
@@ -226,8 +217,26 @@ async fn rollback(args: args::Rollback, followed: &Followed) -> Result<Exit, Fai
     went_back(&api, resource, connection.output, waiting, followed).await
 }
 
+/// What the answer to a rollback means.
+fn accepted(d: &Deployment, took: Duration) -> String {
+    let (name, mode) = (d.name(), d.mode.as_deref().unwrap_or("instant"));
+    match (mode, d.ended()) {
+        ("redeploy", false) => {
+            format!("{name}: the old servers are gone, so {} is deployed anew, straight to 100 % (redeploy)", d.image)
+        }
+        ("redeploy", true) => format!("{name}: {} was deployed anew already and serves: nothing was sent (redeploy)", d.image),
+        (_, true) if d.by_route.is_empty() => format!("{name}: it went back already: nothing was sent ({mode})"),
+        _ => format!("{name}: rollback accepted after {} ms ({mode})", took.as_millis()),
+    }
+}
+
 /// Asks until the load balancer has accepted the way back. Every answer but a refusal is a reason to ask again.
-async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration) -> Result<Resource, Failure> {
+async fn until_accepted(
+    api: &Api,
+    (target, path): (&Target, &str),
+    body: &Value,
+    patience: Duration,
+) -> Result<Resource, Failure> {
     let until = Instant::now() + patience;
     let mut told = String::new();
     loop {
@@ -236,7 +245,11 @@ async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration)
             // Said while it is tried on: it may hold what a person can do meanwhile.
             Err(Trouble::Passing { said, .. }) if Instant::now() + ROLLBACK_PAUSE < until => {
                 if told != said {
-                    render::say(&format!("{said}\ntrying again"));
+                    let left = until.saturating_duration_since(Instant::now()).as_secs();
+                    render::say(&format!("{said}\ntrying again for {left} s more"));
+                    if told.is_empty() {
+                        render::say(&without_the_service(target));
+                    }
                     told = said;
                 }
                 tokio::time::sleep(ROLLBACK_PAUSE).await;
@@ -261,6 +274,18 @@ async fn until_accepted(api: &Api, path: &str, body: &Value, patience: Duration)
         render::say("the rollback is taken down; the load balancer has not accepted it yet, asking again");
         tokio::time::sleep(ROLLBACK_PAUSE).await;
     }
+}
+
+/// The way back that needs no service, for whoever does not want to wait for this one.
+fn without_the_service(target: &Target) -> String {
+    let target = match target {
+        Target::Pair(pair) => pair.to_string(),
+        Target::Deployment(id) => id.to_string(),
+    };
+    format!(
+        "without the service, with AWS credentials of your own and its state directory:\n  \
+         cutover rollback --direct --bundle STATE_DIR/lane/bundles {target}"
+    )
 }
 
 async fn cancel(args: Back, followed: &Followed) -> Result<Exit, Failure> {
@@ -395,7 +420,11 @@ async fn resolve(api: &Api, target: &Target) -> Result<Resource, Failure> {
         .map_err(|error| Failure::new(Exit::Error, format!("the answer is no list of deployments: {error}")))?;
     match page.items.into_iter().next() {
         Some(newest) => Resource::read(newest),
-        None => Err(Failure::new(Exit::Rejected, format!("{pair} has had no deployment yet"))),
+        None => {
+            // A typo is told from a first day, in the service's own words.
+            api.call(Call::get(&pair.path()), Again::For(PATIENCE)).await?;
+            Err(Failure::new(Exit::Rejected, format!("{pair} has had no deployment yet")))
+        }
     }
 }
 

@@ -90,12 +90,19 @@ fn table(planned: &Planned) -> String {
             let _ = writeln!(lines, "{what}: {detail}");
         }
     }
-    let failed = planned.checks.iter().filter(|check| check.failed()).count();
-    if failed > 0 {
-        let _ = writeln!(lines, "{failed} of {} checks failed", planned.checks.len());
+    if !planned.checks.is_empty() {
+        let _ = writeln!(lines, "{}", summary(&planned.checks));
     }
     lines.push_str("nothing was changed\n");
     lines
+}
+
+/// `12 checks: 10 ok, 1 warning, 1 unknown`, the worst first.
+fn summary(checks: &[Check]) -> String {
+    let of = |result: &str| checks.iter().filter(|check| check.result == result).count();
+    let counts = [("failed", of("failed")), ("warning", of("warning")), ("unknown", of("unknown")), ("ok", of("ok"))];
+    let told = counts.iter().filter(|(_, count)| *count > 0).map(|(result, count)| format!("{count} {result}"));
+    format!("{} checks: {}", checks.len(), told.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -120,7 +127,7 @@ mod tests {
 ? rights  so it is
   1  provisioning  create_green       web-prod-v042
                                     → a:Create x
-1 of 4 checks failed
+4 checks: 1 failed, 1 warning, 1 unknown, 1 ok
 nothing was changed
 ";
         assert_eq!(table(&read(&answer)), expected);

@@ -36,6 +36,7 @@ pub(super) struct Standing {
     pub(super) environment: String,
     #[serde(flatten)]
     pub(super) readiness: Readiness,
+    mode: Option<String>,
     blue: Option<Blue>,
     seconds: Option<Seconds>,
     drill: Option<LastDrill>,
@@ -118,6 +119,12 @@ pub(super) fn told(reason: &Reason) -> String {
 impl Standing {
     /// How long it would take, by what was measured and by nothing else.
     pub(super) fn price(&self) -> String {
+        if self.readiness.state == "no" {
+            return "nothing would be sent".to_owned();
+        }
+        if self.mode.as_deref() == Some("redeploy") {
+            return "as long as any deployment: servers have to boot first (redeploy)".to_owned();
+        }
         let calls = match self.calls.len() {
             0 => "no call".to_owned(),
             1 => "1 call".to_owned(),
@@ -129,7 +136,8 @@ impl Standing {
                 let seen = observed.as_ref().map(|seen| format!(", seen after {} s ({} s)", seen.median, seen.p95));
                 let seen = seen.unwrap_or_default();
                 let Spread { median, p95 } = accepted;
-                format!("{calls}; accepted after about {median} s ({p95} s in 95 of 100){seen}, by {rollbacks} rollbacks here")
+                let of = if *rollbacks == 1 { "the one rollback".to_owned() } else { format!("{rollbacks} rollbacks") };
+                format!("{calls}; accepted after about {median} s ({p95} s in 95 of 100){seen}, by {of} here")
             }
         }
     }
@@ -207,7 +215,14 @@ call      elasticloadbalancing:DeleteRule arn:o
 by hand   aws elbv2 delete-rule --rule-arn arn:o
 ";
         assert_eq!(table(&Standing::deserialize(&answer).unwrap()), expected);
-        let unmeasured = Standing::deserialize(&json!({"state": "no", "seconds": null, "calls": []})).unwrap();
-        assert!(unmeasured.price().contains("unknown"), "{unmeasured:?}");
+        let price = |answer: Value| Standing::deserialize(&answer).unwrap().price();
+        assert!(price(json!({"state": "ready", "mode": "instant", "seconds": null, "calls": []})).contains("unknown"));
+        let one = json!({"rollbacks": 1, "accepted": {"median": 0.042, "p95": 0.042}});
+        assert!(
+            price(json!({"state": "ready", "mode": "instant", "seconds": one, "calls": ["a"]})).contains("the one rollback")
+        );
+        // A time that was measured on something else is no answer.
+        assert_eq!(price(json!({"state": "no", "seconds": one, "calls": []})), "nothing would be sent");
+        assert!(price(json!({"state": "degraded", "mode": "redeploy", "seconds": one})).contains("boot"));
     }
 }

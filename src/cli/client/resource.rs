@@ -81,6 +81,9 @@ pub(super) struct Deployment {
     /// The same: whether it is on record.
     #[serde(default)]
     pub(super) durable: Option<bool>,
+    /// The same: what became of it on each route, if anything was sent.
+    #[serde(default)]
+    pub(super) by_route: Vec<Value>,
 }
 
 impl Deployment {

@@ -29,7 +29,7 @@ async fn the_doctor_exits_with_eight_when_a_check_failed_and_with_zero_otherwise
         assert!(ran.out.contains("✔ route       /routes/0: a rule of number 100\n"), "{ran:?}");
         assert!(ran.out.contains(&format!("{sign} slot_users  rule 7 forwards to it\n")), "{ran:?}");
         assert_eq!(ran.out.contains("→ autoscaling:CreateAutoScalingGroup web-prod-v042"), code == 0, "{ran:?}");
-        assert_eq!(ran.out.contains("1 of 2 checks failed"), code == 8, "{ran:?}");
+        assert_eq!(ran.out.contains("2 checks: 1 failed, "), code == 8, "{ran:?}");
     }
     let fake = Fake::start().await.on(DOCTOR, [Reply::Json(200, planned("failed"))]);
     let ran = run(&fake, &["doctor", "web/prod", "-o", "json"]).await;

@@ -252,6 +252,44 @@ async fn what_may_not_be_sent_without_a_database_is_tried_on_and_the_lines_by_ha
 }
 
 #[tokio::test]
+async fn asked_again_after_the_end_it_claims_nothing_that_was_not_done() {
+    for (mode, status, said) in
+        [("instant", "rolled_back", "it went back already"), ("redeploy", "succeeded", "deployed anew already")]
+    {
+        let known = with(with(deployment(status, status), "mode", json!(mode)), "by_route", json!([]));
+        let fake = Fake::start().await.on(ROLLBACK, [Reply::Json(200, known)]);
+        let ran = run(&fake, &["rollback", "web/prod"]).await;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(
+            ran.err.contains(said) && ran.err.contains("nothing was sent") && !ran.err.contains("accepted after"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_no_service_answers_names_the_way_without_one_and_is_tried_on() {
+    let fake = Fake::start().await;
+    let nobody = fake.url.clone();
+    drop(fake);
+    let ran = end(program(&["rollback", "web/prod", "--url", &nobody, "--timeout", "5s"]).spawn().unwrap()).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("trying again for ") && ran.err.contains("cutover rollback --direct --bundle "), "{ran:?}");
+    assert!(ran.err.contains("lane/bundles web/prod"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_status_tells_a_typo_from_a_first_day() {
+    let none = Reply::Json(200, json!({"items": [], "next_cursor": null}));
+    let fake = Fake::start().await.on("GET /v1/deployments", [none]);
+    let ran = run(&fake, &["status", "wbe/prod"]).await;
+    assert_eq!(ran.code, Some(8), "{ran:?}");
+    assert!(ran.err.contains("There is no such thing") && !ran.err.contains("has had no deployment"), "{ran:?}");
+    let fake = fake.on("GET /v1/services/web/environments/prod", [Reply::Json(200, json!({}))]);
+    assert!(run(&fake, &["status", "web/prod"]).await.err.contains("web/prod has had no deployment yet"));
+}
+
+#[tokio::test]
 async fn a_promote_whose_answer_was_lost_is_not_sent_twice() {
     let promote = format!("POST /v1/deployments/{ID}/promote");
     let fake = Fake::start().await.on(&promote, [Reply::Broken, Reply::Json(202, running())]);
