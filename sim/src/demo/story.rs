@@ -1,7 +1,7 @@
 //! Sets everything up, has one story told, judges it from the users' side, and stops what was started.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -106,8 +106,11 @@ pub async fn play(settings: &Settings, interrupt: &CancellationToken) -> Result<
         Err(error) => Err(error),
     };
     if settings.keep && !interrupt.is_cancelled() {
-        keep(&screen, &ground, service.url(), &pair, interrupt).await;
+        let here = settings.cutover.parent().map(Path::to_path_buf).unwrap_or_default();
+        keep(&screen, &ground, (service.url(), &here), &pair, interrupt).await;
     }
+    // It takes seconds: the service ends its round, and its Postgres writes down what it holds.
+    screen.say("stopping the service, its Postgres and the region");
     let stopped = service.stop().await;
     ground.sim.shutdown().await;
     stopped.and(judged)
@@ -143,12 +146,12 @@ async fn judge(
 }
 
 /// Leaves everything running, with a few users, until `interrupt`.
-async fn keep(screen: &Screen, ground: &Ground, url: &str, pair: &Pair, interrupt: &CancellationToken) {
+async fn keep(screen: &Screen, ground: &Ground, (url, programs): (&str, &Path), pair: &Pair, interrupt: &CancellationToken) {
     let (stop, pair) = (CancellationToken::new(), pair.clone());
     let users = ground.users(50);
     let timeline = ground.timeline(stop.clone());
     screen.act("everything is left running; go on by hand, and end it with Ctrl-C");
-    screen.line(&by_hand(url, ground, &pair.get().1));
+    screen.line(&by_hand((url, programs), ground, &pair.get().1));
     let showing = tokio::spawn(show(screen.clone(), users.record().clone(), timeline, pair, stop.clone()));
     interrupt.cancelled().await;
     stop.cancel();
@@ -156,12 +159,12 @@ async fn keep(screen: &Screen, ground: &Ground, url: &str, pair: &Pair, interrup
 }
 
 /// What a person would type to go on.
-fn by_hand(url: &str, ground: &Ground, version: &str) -> String {
+fn by_hand((url, programs): (&str, &Path), ground: &Ground, version: &str) -> String {
     let prod = "\"$CUTOVER_URL/v1/services/web/environments/prod";
     let auth = "-H \"Authorization: Bearer $CUTOVER_TOKEN\"";
     let json = "-H 'Content-Type: application/json' -d";
     format!(
-        r#"export CUTOVER_URL={url} CUTOVER_TOKEN={TOKEN}
+        r#"export CUTOVER_URL={url} CUTOVER_TOKEN={TOKEN} PATH="{programs}:$PATH"
 # a user's request, through the load balancer
 curl -sS -H 'Host: {host}' http://{address}/
 # release {version} again
@@ -174,7 +177,13 @@ curl -sS -X PUT "$CUTOVER_URL/v1/deployments/$ID/weight" {auth} {json} '{{"green
 curl -sS -X POST "$CUTOVER_URL/v1/deployments/$ID/resume" {auth}
 # send everything back
 curl -sS -X POST {prod}/rollback" {auth} {json} '{{"reason": "INC-1"}}'
+# the same with the command line: can I go back, how does it stand, release and wait, go back
+cutover readiness web/prod
+cutover status web/prod
+cutover deploy web/prod --image {image} --wait
+cutover rollback web/prod --reason INC-1
 # every call, documented: {url}/docs"#,
+        programs = programs.display(),
         image = ground.image(version),
         host = ground.host(),
         address = ground.address(),
