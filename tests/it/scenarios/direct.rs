@@ -33,6 +33,19 @@ async fn direct(story: &Story, more: &[&str]) -> Ran {
     Ran { code: status.code(), out: text(stdout), err: text(stderr) }
 }
 
+/// Waits until the file, which follows the record by part of a second, tells a person of `calls`. One that is older would raise the
+/// shields alone, which is a rollback too, but not the one that is told here.
+async fn kept(story: &Story, calls: usize) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let dry = direct(story, &["--dry-run"]).await;
+        if dry.out.lines().count() == calls {
+            return;
+        }
+        assert!(Instant::now() < until, "{calls} calls: {dry:?}");
+    }
+}
+
 async fn everything_is_dead(from: From, calls: usize) {
     let committing = from.phase == "committing";
     let mut story = Story::until(from).await;
@@ -44,6 +57,7 @@ async fn everything_is_dead(from: From, calls: usize) {
         };
         story.service.until(&story.url, "green bases", quiet).await;
     }
+    kept(&story, calls).await;
     story.service.kill().await;
     story.postgres.stop().await;
     let before = story.scene.extra_rules();
