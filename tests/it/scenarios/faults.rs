@@ -35,6 +35,7 @@ use futures::StreamExt;
 use rand::{SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
 use crate::support::{
+    figures::Figures,
     house::{by, target},
     region::Scene,
     replica::{Replica, quick},
@@ -202,7 +203,7 @@ fn settings() -> EngineSettings {
 }
 
 /// Everything of the second service, which nobody deploys.
-fn of_the_other(scene: &Scene) -> Vec<String> {
+pub(super) fn of_the_other(scene: &Scene) -> Vec<String> {
     let region = scene.region();
     let other = &scene.staged.services[1];
     let blue = other.blue.clone().unwrap_or_default();
@@ -323,7 +324,7 @@ async fn look_first(scene: &Scene, declared: &Declaration) {
     assert_eq!(seen.survey.faults, [], "nothing is wrong with the declaration");
 }
 
-fn judge(scene: &Scene, d: &Deployment, wanted: Status, remains: &str, before: &[String]) -> Result<(), String> {
+pub(super) fn judge(scene: &Scene, d: &Deployment, wanted: Status, remains: &str, before: &[String]) -> Result<(), String> {
     if d.status() != wanted {
         return Err(format!("it ended {:?}: {:#?} {:#?}", d.status(), d.going_back, d.refusal));
     }
@@ -402,8 +403,8 @@ async fn matrix() -> Vec<Case> {
 }
 
 /// Runs them, some side by side, and tells which were not survived.
-async fn survive(cases: Vec<Case>) {
-    let count = cases.len();
+async fn survive(cases: Vec<Case>) -> Figures {
+    let (began, count) = (Instant::now(), cases.len());
     let operations: BTreeSet<_> = cases.iter().map(|case| case.operation.clone()).collect();
     let runs = cases.into_iter().map(|case| async move {
         let Case { journey, part, operation, wrong, .. } = &case;
@@ -421,6 +422,14 @@ async fn survive(cases: Vec<Case>) {
         futures::stream::iter(runs).buffer_unordered(SIDE_BY_SIDE).filter_map(|failed| async { failed }).collect().await;
     println!("{} of {count} survived: {} operations", count - failed.len(), operations.len());
     assert!(failed.is_empty(), "{} of {count} were not survived:\n{}", failed.len(), failed.join("\n"));
+    Figures {
+        suite: "faults",
+        what: "one way in which AWS goes wrong, on one call of one part of a journey",
+        cases: count,
+        survived: count,
+        seconds: began.elapsed().as_secs(),
+        ..Figures::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -429,7 +438,8 @@ async fn whatever_goes_wrong_with_a_call_the_end_is_right() {
     println!("CUTOVER_SEED={seed}");
     let all = matrix().await;
     let sample = all.into_iter().choose_multiple(&mut StdRng::seed_from_u64(seed), SAMPLE);
-    survive(sample).await;
+    let figures = survive(sample).await;
+    Figures { seed: Some(seed), ..figures }.print();
 }
 
 /// A judge who finds nothing proves nothing.
@@ -476,5 +486,6 @@ async fn soak_whatever_goes_wrong_with_any_call_the_end_is_right() {
     let is_wanted = |case: &Case| wanted.as_ref().is_none_or(|names| names.split(',').any(|name| name == case.operation));
     let cases: Vec<_> = matrix().await.into_iter().filter(is_wanted).collect();
     assert!(!cases.is_empty(), "no journey makes any of these calls: {wanted:?}");
-    survive(cases).await;
+    // What is planted, and that the judge finds it, is a test of its own: it runs with `make test` and `make soak`.
+    survive(cases).await.publish();
 }

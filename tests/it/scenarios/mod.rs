@@ -3,6 +3,7 @@
 mod accounts;
 mod anywhere;
 mod balancers;
+mod committing;
 mod crash;
 mod crashes;
 mod direct;
