@@ -24,9 +24,9 @@ bench:  ## how often AWS is asked, and how long a rollback takes over the bare w
 	@scripts/setup --no-python
 	@scripts/bench
 
-soak:   ## the larger worlds of the explorer, and the whole fault matrix: minutes
-	@SQLX_OFFLINE=true cargo test -p cutover --lib explore::worlds::soak -- --ignored --nocapture --test-threads 1
-	@SQLX_OFFLINE=true cargo test -p cutover --test it scenarios::faults::soak -- --ignored --nocapture
+soak:   ## every proof at full size, on one optimised build: about an hour; soak.json and docs/figures.md
+	@scripts/setup
+	@scripts/soak
 
 check:  ## what takes seconds: format and lints
 	cargo fmt --all --check
