@@ -99,7 +99,15 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         let mut work = Work::new(d, [orders.shields.clone()], orders.overlays, Instant::now() + orders.within);
         work.bundle = Some(bundle.clone());
         let write = async { if durable { Ok(()) } else { self.journal.asked(entry).await } };
-        let (written, accepted) = tokio::join!(write, self.send(&mut work, until));
+        let (written, mut accepted) = tokio::join!(write, self.send(&mut work, until));
+        // What is remembered may serve no longer before the time for the answer is over: a look says whether it is still right.
+        while !accepted && work.until < until {
+            tokio::time::sleep_until(work.until.into()).await;
+            if !self.prolong(&mut work).await {
+                break;
+            }
+            accepted = self.send(&mut work, until).await;
+        }
         if let Err(error) = &written {
             error!(deployment = %id, %error, "a rollback without the database could not be written down on this machine's disk");
         }

@@ -305,3 +305,19 @@ async fn what_ended_meanwhile_or_came_too_late_leaves_the_journal() {
     returns(&house).await;
     assert!(house.read(id).await.intent.rollback.is_none());
 }
+
+#[tokio::test]
+async fn a_memory_that_has_served_its_time_while_it_is_tried_is_looked_at_again_before_the_answer() {
+    let mut settings = EngineSettings { rollback_tries_for: PATIENCE, ..settings() };
+    settings.timing.quiet_period = Duration::from_millis(400);
+    let (house, _) = away(settings, half_way, Weather::Refuses).await;
+    house.cloud.world().refuse = Some(FaultKind::Throttled);
+    let asked = Instant::now();
+    let accepts_at_last = async {
+        until("the end of what is remembered", || asked.elapsed() > settings.timing.quiet_period).await;
+        house.cloud.world().refuse = None;
+    };
+    let (answer, ()) = tokio::join!(back(&house), accepts_at_last);
+    assert!(answer.unwrap().accepted, "it gave up after {:?}", asked.elapsed());
+    assert_eq!(shares(&house), [Weight::NONE; 2]);
+}
