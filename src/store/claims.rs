@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{error::Doing, lease::readable, rows::DeploymentRow};
+use super::{deployments, error::Doing, lease::readable, rows::DeploymentRow};
 use crate::{
     domain::{
         declaration::Provider,
@@ -106,16 +106,9 @@ async fn live(pool: &PgPool, found: &[Found]) -> Result<HashSet<String>, StoreEr
 
 /// The deployments that tags name, as far as they are in the records.
 async fn tagged(pool: &PgPool, found: &[Found]) -> Result<HashMap<DeploymentId, Deployment>, StoreError> {
-    let ids: Vec<Uuid> = found.iter().filter_map(|found| Some(found.tags.as_ref()?.deployment?.uuid())).collect();
-    let rows = sqlx::query_as!(
-        DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments where id = any($1)",
-        &ids,
-    )
-    .fetch_all(pool)
-    .await
-    .doing(DOING)?;
-    Ok(readable(rows).map(|read| (read.deployment.id, read.deployment)).collect())
+    let ids: Vec<_> = found.iter().filter_map(|found| found.tags.as_ref()?.deployment).collect();
+    let read = deployments::some(pool, &ids).await?;
+    Ok(read.into_iter().map(|read| (read.deployment.id, read.deployment)).collect())
 }
 
 /// The routes and service/environments of them that running deployments hold.
