@@ -39,6 +39,8 @@ pub struct Compared {
     pub service: Sample,
     pub bare: Sample,
     pub serial: Sample,
+    /// Answered before they were on record.
+    pub without_record: u32,
 }
 
 impl Compared {
@@ -54,7 +56,8 @@ impl Compared {
             format!(" · one after the other p50 {:.2} ms ({:.2} of bare)", self.serial.p50(), self.serial.p50() / bare.p50())
         };
         format!(
-            "{name}: {} rollbacks, p50 {:.2} ms, p99 {:.2} ms · bare p50 {:.2} ms, p99 {:.2} ms · ratio p50 {:.3}, p99 {:.3}{serial}",
+            "{name}: {} rollbacks, p50 {:.2} ms, p99 {:.2} ms · bare p50 {:.2} ms, p99 {:.2} ms · ratio p50 {:.3}, p99 {:.3}{serial} \
+             · {} before they were on record",
             service.len(),
             service.p50(),
             service.p99(),
@@ -62,12 +65,14 @@ impl Compared {
             bare.p99(),
             self.ratio(Sample::p50),
             self.ratio(Sample::p99),
+            self.without_record,
         )
     }
 
     pub fn json(&self) -> Value {
         json!({
             "rollbacks": self.service.len(),
+            "without_record": self.without_record,
             "p50_ms": self.service.p50(),
             "p99_ms": self.service.p99(),
             "bare_p50_ms": self.bare.p50(),

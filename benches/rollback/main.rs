@@ -7,6 +7,7 @@
 mod bare;
 mod figures;
 mod goals;
+mod holder;
 mod short_of_tokens;
 
 use std::{
@@ -33,6 +34,9 @@ use self::bare::Bare;
 
 /// What both are slowed to: below it nobody could tell side by side from one after the other.
 const SLOWED: Duration = Duration::from_millis(20);
+
+/// Between two measurements: what a rollback leaves to the engine is not to be met by the next one.
+const PAUSE: Duration = Duration::from_millis(150);
 
 /// How long a service that nobody asks is watched.
 const RESTING: Duration = Duration::from_secs(10);
@@ -90,8 +94,11 @@ async fn run(flags: &Flags) -> Result<(), String> {
     println!("{}", stopped.compared.line("Postgres stopped, call slowed to 20 ms"));
     let many = with_a_database(flags, row("many", SLOWED, flags.running.max(flags.rollbacks))).await?;
     println!("{}", many.compared.line(&format!("with {} running, commit and call slowed to 20 ms", flags.running)));
-    let at_rest = at_rest(&fast, &many);
-    println!("{at_rest:#}");
+    let empty = empty(flags).await?;
+    let (memory, cpu) = at_rest(empty, &many);
+    println!("at rest: memory {memory}, cpu {cpu}");
+    let holder = holder::measured(flags).await?;
+    println!("{}", holder.line());
     let short = short_of_tokens::measured(flags).await?;
     println!("{}", short.line());
     let after = load();
@@ -104,18 +111,22 @@ async fn run(flags: &Flags) -> Result<(), String> {
     let rollback = json!({
         "idle": idle, "idle_not_slowed": fast.compared.json(), "postgres_stopped": stopped.compared.json(),
         "with_1000": many.compared.json(), "running": flags.running, "cold_start": {"ms": colds, "worst_ms": worst},
-        "burst_200": short.burst(), "drained_bucket": short.drained(), "load": {"before": before, "after": after},
+        "holder_killed": holder.killed(), "burst_200": short.burst(), "drained_bucket": short.drained(),
+        "load": {"before": before, "after": after},
     });
-    let (lines, missed) = goals::held(&rollback);
-    print!("{lines}");
-    write(&flags.out, "rollback", rollback)?;
-    write(&flags.out, "process", at_rest)?;
+    let mut figures = json!({"rollback": rollback, "takeover": holder.takeover(), "memory": memory, "cpu": cpu});
+    let goals = goals::held(&figures);
+    goals.iter().for_each(|goal| println!("{goal}"));
+    figures["goals"] = json!(goals);
+    write(&flags.out, figures)?;
+    on_record(&stopped.compared, [&slowed.compared, &fast.compared, &many.compared])?;
     told_apart(&slowed.compared)?;
     if !goals::is_to_be_trusted(&before) {
         return Err(format!(
             "the machine was too busy (load {before}) for these figures to be trusted; they are written all the same"
         ));
     }
+    let missed = goals::missed(&goals);
     if missed.is_empty() { Ok(()) } else { Err(format!("goals missed: {}", missed.join(", "))) }
 }
 
@@ -123,13 +134,44 @@ fn ms(of: Duration) -> f64 {
     of.as_secs_f64() * 1000.0
 }
 
-/// What the service's own process holds and computes while deployments bake and nobody asks.
-fn at_rest(few: &Measured, many: &Measured) -> Value {
-    let megabytes = |of: &Measured| of.resident as f64 / 1e6;
-    json!({
-        "few": {"running": few.running, "resident_mb": megabytes(few), "cpu_percent": few.busy * 100.0},
-        "many": {"running": many.running, "resident_mb": megabytes(many), "cpu_percent": many.busy * 100.0},
-    })
+/// What the service's own process holds, in bytes, and the part of a core that it uses, while nobody asks and nothing runs.
+async fn empty(flags: &Flags) -> Result<(u64, f64), String> {
+    let folder = flags.folder.join("empty");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
+    let interrupt = CancellationToken::new();
+    let making = Making {
+        program: Path::new(env!("CARGO_BIN_EXE_cutover")),
+        folder: &folder,
+        config: PLENTY,
+        services: 1,
+        latency: Duration::ZERO,
+        interrupt: &interrupt,
+    };
+    let fleet = Fleet::start(making).await?;
+    let rested = resting(&fleet).await;
+    fleet.stop().await?;
+    rested
+}
+
+/// Memory and part of a core, after a while and over a while.
+async fn resting(fleet: &Fleet) -> Result<(u64, f64), String> {
+    tokio::time::sleep(RESTING).await;
+    let before = fleet.process()?;
+    tokio::time::sleep(RESTING).await;
+    let after = fleet.process()?;
+    Ok((after.0, (after.1.saturating_sub(before.1)).as_secs_f64() / RESTING.as_secs_f64()))
+}
+
+/// Memory and processor: of a service where nothing runs, and of one where many deployments bake.
+fn at_rest(empty: (u64, f64), many: &Measured) -> (Value, Value) {
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let added = megabytes(many.resident) - megabytes(empty.0);
+    let memory = json!({
+        "empty_mb": megabytes(empty.0), "many_mb": megabytes(many.resident), "running": many.running,
+        "added_per_1000_mb": added * 1000.0 / f64::from(many.running),
+    });
+    let cpu = json!({"empty_percent": empty.1 * 100.0, "with_1000_percent": many.busy * 100.0, "running": many.running});
+    (memory, cpu)
 }
 
 /// The control: if it looked the same as the bare work, the ratio of the service would say nothing.
@@ -141,11 +183,22 @@ fn told_apart(slowed: &Compared) -> Result<(), String> {
     Err(format!("one after the other took {ratio:.2} times what both together took: they cannot be told apart in this run"))
 }
 
+/// Without a database no rollback is on record, and with one nearly all are: else it is something else that was measured.
+fn on_record(stopped: &Compared, others: [&Compared; 3]) -> Result<(), String> {
+    let some = others.iter().find(|of| of.without_record as usize * 50 > of.service.len());
+    if stopped.without_record as usize == stopped.service.len() && some.is_none() {
+        return Ok(());
+    }
+    Err("the database was there where it was to be away, or too slow for more than 2 of 100 rollbacks".to_owned())
+}
+
 /// Into the file that `make bench` writes, beside what is there.
-fn write(out: &Path, key: &str, value: Value) -> Result<(), String> {
+fn write(out: &Path, measured: Value) -> Result<(), String> {
     let there = std::fs::read_to_string(out).ok().and_then(|text| serde_json::from_str(&text).ok());
     let mut figures: Value = there.filter(Value::is_object).unwrap_or_else(|| json!({}));
-    figures[key] = value;
+    if let (Some(figures), Value::Object(measured)) = (figures.as_object_mut(), measured) {
+        figures.extend(measured);
+    }
     std::fs::write(out, format!("{figures:#}\n")).map_err(|error| format!("writing {}: {error}", out.display()))
 }
 
@@ -206,13 +259,9 @@ async fn measure(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, fo
     eprintln!("{}: {} deployments to their bake", row.name, row.services);
     fleet.deploy(&json!({"stages": [{"weight": 100, "bake_time": "0s"}], "bake_time": "manual"})).await?;
     fleet.until_all("baking").await?;
-    tokio::time::sleep(RESTING).await;
-    let before = fleet.process()?;
-    tokio::time::sleep(RESTING).await;
-    let after = fleet.process()?;
-    let busy = (after.1.saturating_sub(before.1)).as_secs_f64() / RESTING.as_secs_f64();
+    let (resident, busy) = resting(fleet).await?;
     let compared = compare(flags, row, fleet, database, folder).await?;
-    Ok(Measured { compared, cold: None, running: row.services + 1, resident: after.0, busy })
+    Ok(Measured { compared, cold: None, running: row.services + 1, resident, busy })
 }
 
 async fn compare(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, folder: &Path) -> Result<Compared, String> {
@@ -231,13 +280,20 @@ async fn compare(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, fo
     if row.stopped {
         database.stop().await.map_err(|error| format!("stopping the database: {error}"))?;
     }
-    let mut compared = Compared { service: Sample::default(), bare: Sample::default(), serial: Sample::default() };
+    let mut compared =
+        Compared { without_record: 0, service: Sample::default(), bare: Sample::default(), serial: Sample::default() };
     for i in 0..flags.rollbacks as usize {
         let mut next = || rules.next().ok_or("there are no spare rules left");
         // In turn, so that none is always the first.
         for turn in 0..3 {
+            tokio::time::sleep(PAUSE).await;
             match (i + turn) % 3 {
-                0 => compared.service.add(rolled_back(fleet, i, !row.stopped).await?),
+                0 => {
+                    let (took, on_record) = rolled_back(fleet, i).await?;
+                    // Where there is a database, one that is too slow is gone on without: counted, and its time with the others'.
+                    compared.without_record += u32::from(!on_record);
+                    compared.service.add(took);
+                }
                 1 if row.stopped => compared.bare.add(bare.journaled(&next()?).await?),
                 1 => compared.bare.add(bare.together(copies.next().ok_or("there are no copies left")?, &next()?).await?),
                 _ if row.stopped => {}
@@ -251,14 +307,13 @@ async fn compare(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, fo
     Ok(compared)
 }
 
-/// One that was not what it is to be is no measurement.
-async fn rolled_back(fleet: &Fleet, i: usize, durable: bool) -> Result<Duration, String> {
+/// How long it took, and whether it was on record when it was answered. One that was not accepted at once is no measurement.
+async fn rolled_back(fleet: &Fleet, i: usize) -> Result<(Duration, bool), String> {
     let (took, answer) = fleet.roll_back(i).await?;
-    let is = (&answer["mode"], &answer["durable"], answer["rollback"]["accepted_at"].is_string());
-    if is == (&json!("instant"), &json!(durable), true) {
-        return Ok(took);
+    match (&answer["mode"], answer["durable"].as_bool(), answer["rollback"]["accepted_at"].is_string()) {
+        (mode, Some(on_record), true) if mode == "instant" => Ok((took, on_record)),
+        _ => Err(format!("the rollback of service {i} answered otherwise than was measured for: {answer:#}")),
     }
-    Err(format!("the rollback of service {i} answered otherwise than was measured for: {answer:#}"))
 }
 
 /// Processes that run or want to, of the last minute.

@@ -25,6 +25,8 @@ pub struct Short {
     /// From the first request to the last acceptance, and what the bucket lets pass in no less.
     took: Duration,
     least: Duration,
+    /// Deletions that were sent meanwhile, and those of them that were throttled.
+    sent: (u64, u64),
     /// What the rollbacks beside forward work waited for tokens, and what that work waited meanwhile.
     waited: f64,
     forward_waited: f64,
@@ -34,12 +36,15 @@ pub struct Short {
 impl Short {
     pub fn line(&self) -> String {
         format!(
-            "{} rollbacks at once: accepted after {:.2} s, the bucket's own limit is {:.2} s (ratio {:.3}) · beside forward work that waited \
+            "{} rollbacks at once: accepted after {:.2} s, the bucket's own limit is {:.2} s (ratio {:.3}), with {} deletions, {} \
+             of them throttled · beside forward work that waited \
              {:.1} s for tokens {} rollbacks waited {:.3} s",
             self.rollbacks,
             self.took.as_secs_f64(),
             self.least.as_secs_f64(),
             self.ratio(),
+            self.sent.0,
+            self.sent.1,
             self.forward_waited,
             self.beside.len(),
             self.waited,
@@ -51,7 +56,10 @@ impl Short {
     }
 
     pub fn burst(&self) -> Value {
-        json!({"rollbacks": self.rollbacks, "took_ms": ms(self.took), "least_ms": ms(self.least), "ratio": self.ratio()})
+        json!({
+            "rollbacks": self.rollbacks, "took_ms": ms(self.took), "least_ms": ms(self.least), "ratio": self.ratio(),
+            "deletions": self.sent.0, "throttled": self.sent.1,
+        })
     }
 
     pub fn drained(&self) -> Value {
@@ -82,11 +90,14 @@ pub async fn measured(flags: &Flags) -> Result<Short, String> {
     let (waited, forward_waited, beside) = beside_forward_work(&fleet).await?;
     let fleet = fleet.again("").await?;
     fleet.sim().limits().set(Some(Rates::default()));
+    let mark = fleet.sim().journal().counts();
     let took = burst(&fleet, BESIDE..services as usize).await?;
+    let sent = fleet.sim().journal().counts().since(&mark);
+    let sent = (sent.of("elasticloadbalancing:DeleteRule"), sent.with("Throttling"));
     fleet.stop().await?;
     let change = Rates::default().change;
     let least = Duration::from_secs_f64((f64::from(flags.burst) - change.bucket) / change.refill);
-    Ok(Short { rollbacks: flags.burst, took, least, waited, forward_waited, beside })
+    Ok(Short { rollbacks: flags.burst, took, least, sent, waited, forward_waited, beside })
 }
 
 /// Weights by hand, all at once; while they wait in line, rollbacks.

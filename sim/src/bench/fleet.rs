@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -67,7 +68,8 @@ impl Fleet {
         let sim = Sim::start(Options { scale: SCALE, latency, ..Options::default() })
             .await
             .map_err(|error| format!("starting the pocket region: {error}"))?;
-        let staged = sim.stage(&Stage { services, servers: 1, ..Stage::default() })?;
+        // Checks of a thousand servers ten times a second would measure those.
+        let staged = sim.stage(&Stage { services, servers: 1, health_check_interval_seconds: 100, ..Stage::default() })?;
         let folder: PathBuf = folder.join(format!("{}-of-{services}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
         let service = Service::start(setup(program, &folder, &sim, config, interrupt), |_| {}).await?;
@@ -84,6 +86,22 @@ impl Fleet {
         service.stop().await?;
         let service = Service::start(setup(&program, &folder, &sim, config, &interrupt), |_| {}).await?;
         Ok(Self { sim, service, staged, client, program, folder, interrupt })
+    }
+
+    /// Kills the service in the middle of whatever it does, lets go what the region holds of its calls, and starts another replica in its
+    /// place, with a folder and a name of its own. When it was killed is returned, too.
+    ///
+    /// # Errors
+    /// It could not be killed, or the other one did not start.
+    pub async fn replaced(self, config: &str) -> Result<(Self, Timestamp), String> {
+        let Self { sim, service, staged, client, program, folder, interrupt } = self;
+        service.kill().await?;
+        let killed = Timestamp::now();
+        sim.faults().clear();
+        let folder = folder.join("another");
+        std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
+        let service = Service::start(setup(&program, &folder, &sim, config, &interrupt), |_| {}).await?;
+        Ok((Self { sim, service, staged, client, program, folder, interrupt }, killed))
     }
 
     /// Stops it, starts it, and asks for the rollback of service `i` until that is answered: how long from the start of the process.

@@ -170,6 +170,15 @@ impl Service {
         text
     }
 
+    /// SIGKILL: it gets to do nothing more, and its embedded Postgres, if it has one, is left alone.
+    ///
+    /// # Errors
+    /// It could not be killed.
+    pub async fn kill(mut self) -> Result<(), String> {
+        self.process.start_kill().map_err(|error| format!("killing the service: {error}"))?;
+        self.process.wait().await.map(|_| ()).map_err(|error| format!("waiting for the killed service: {error}"))
+    }
+
     /// Stops it as an operator would, with SIGTERM.
     ///
     /// # Errors
