@@ -1,12 +1,12 @@
 //! The rollback lane's side of the records: its own connections, kept open, with every statement prepared.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use sqlx::{PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use super::{StoreSettings, commands, deployments, error::is_lost_connection, tokens};
+use super::{StoreSettings, commands, deployments, error::is_lost_connection, tokens, wake::Wake};
 use crate::{
     domain::{
         deployment::Given,
@@ -22,10 +22,11 @@ pub struct PgLane {
     /// Each may be met once when the database was restarted.
     connections_max: u32,
     answers_within: Duration,
+    wake: Arc<Wake>,
 }
 
 impl PgLane {
-    pub(super) fn new(settings: &StoreSettings, connect: PgConnectOptions) -> Self {
+    pub(super) fn new(settings: &StoreSettings, connect: PgConnectOptions, wake: Arc<Wake>) -> Self {
         let connections_max = settings.lane_connections_max;
         let pool = super::pool(connections_max, settings.acquire_timeout)
             .min_connections(connections_max)
@@ -35,7 +36,7 @@ impl PgLane {
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect_lazy_with(connect);
         let answers_within = settings.acquire_timeout + settings.lane_statement_timeout + super::ANSWER_SLACK;
-        Self { pool, connections_max, answers_within }
+        Self { pool, connections_max, answers_within, wake }
     }
 
     /// Opens every connection now rather than at the first rollback.
@@ -75,15 +76,25 @@ impl PgLane {
         };
         super::within(self.answers_within, answer).await
     }
+
+    /// The same for what others wait for; nobody waits for their being told.
+    async fn news<T, F>(&self, call: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let answer = self.on_a_living_connection(call).await;
+        self.wake.tell();
+        answer
+    }
 }
 
 impl LaneStore for PgLane {
     async fn raise_rollback(&self, id: DeploymentId, given: &Given) -> Result<Commanded, StoreError> {
-        self.on_a_living_connection(|| commands::raise_rollback(&self.pool, id, given)).await
+        self.news(|| commands::raise_rollback(&self.pool, id, given)).await
     }
 
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
-        self.on_a_living_connection(|| commands::accepted(&self.pool, id.uuid(), at)).await
+        self.news(|| commands::accepted(&self.pool, id.uuid(), at)).await
     }
 
     async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {

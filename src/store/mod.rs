@@ -67,7 +67,7 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 pub struct StoreSettings {
     /// `postgres://user:password@host/database`, or what the embedded one gives.
     pub url: SecretString,
-    /// For everything but the rollback lane, and the listener and the watch, which have one each.
+    /// For everything but the rollback lane, and the listener, the teller and the watch, which have one each.
     pub connections_max: u32,
     /// For the rollback lane alone; all of them are kept open.
     pub lane_connections_max: u32,
@@ -134,11 +134,14 @@ impl PgStore {
         let watch =
             self::pool(1, settings.acquire_timeout).connect_lazy_with(limited(connect.clone(), settings.statement_timeout));
         let listener = pool_of_one(settings.acquire_timeout).connect_lazy_with(connect.clone());
-        let lane = PgLane::new(settings, limited(connect.clone(), settings.lane_statement_timeout));
+        let teller = pool_of_one(settings.acquire_timeout)
+            .connect_lazy_with(limited(connect.clone(), settings.statement_timeout).options([("synchronous_commit", "off")]));
+        let wake = Arc::new(Wake::start(listener, teller));
+        let lane = PgLane::new(settings, limited(connect.clone(), settings.lane_statement_timeout), wake.clone());
         Ok(Self {
             pool,
             watch,
-            wake: Arc::new(Wake::start(listener)),
+            wake,
             lane,
             connect,
             acquire_timeout: settings.acquire_timeout,
@@ -160,6 +163,13 @@ impl PgStore {
         within(self.answers_within, answer).await
     }
 
+    /// The same for what others wait for. Told whatever the answer: one that was lost does not say that nothing was written.
+    async fn news<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let answer = self.within(answer).await;
+        self.wake.tell();
+        answer
+    }
+
     /// The rollback lane's side, on its own connections.
     #[must_use]
     pub fn lane(&self) -> PgLane {
@@ -168,6 +178,8 @@ impl PgStore {
 
     /// Waits for what is under way and closes every connection.
     pub async fn close(&self) {
+        // That leases were given back, so that nobody has to find it.
+        self.wake.all_told(RELEASE_WITHIN).await;
         self.pool.close().await;
         self.watch.close().await;
         self.lane.close().await;
@@ -273,7 +285,7 @@ impl Store for PgStore {
     }
 
     async fn insert(&self, new: NewDeployment, half_quiet: Duration) -> Result<Inserted, StoreError> {
-        self.within(insert::insert(&self.pool, new, half_quiet)).await
+        self.news(insert::insert(&self.pool, new, half_quiet)).await
     }
 
     async fn get(&self, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
@@ -341,11 +353,13 @@ impl Store for PgStore {
     }
 
     async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
-        self.within(lease::settle(&self.pool, holder, settlement)).await
+        let is_news = lease::is_news(&settlement);
+        let settled = lease::settle(&self.pool, holder, settlement);
+        if is_news { self.news(settled).await } else { self.within(settled).await }
     }
 
     async fn release_all(&self, holder: &HolderId) -> Result<(), StoreError> {
-        self.within(lease::release_all(&self.pool, holder)).await
+        self.news(lease::release_all(&self.pool, holder)).await
     }
 
     async fn heartbeat(&self, holder: &HolderId, alive_for: Duration) -> Result<u32, StoreError> {
@@ -359,7 +373,7 @@ impl Store for PgStore {
         given: Given,
         expected: Option<i64>,
     ) -> Result<Commanded, StoreError> {
-        self.within(commands::command(&self.pool, id, command, &given, expected)).await
+        self.news(commands::command(&self.pool, id, command, &given, expected)).await
     }
 
     fn changed(&self, at_most: Duration) -> impl Future<Output = ()> + Send {

@@ -19,10 +19,12 @@ use cutover::{
     },
     store::{PgStore, StoreSettings},
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-use super::store::{LEASE, bring, by, claim, create, declaration, declare, eventually, give, now, of, read, release, replica};
-use crate::support::postgres::database;
+use super::store::{
+    LEASE, bring, by, claim, create, declaration, declare, eventually, give, now, of, read, release, replica, settle,
+};
+use crate::support::{own_postgres::OwnPostgres, postgres::database};
 use uuid::Uuid;
 
 async fn refused_by(connection: &mut PgConnection, statement: String) -> Option<String> {
@@ -255,6 +257,42 @@ async fn a_listener_that_lost_its_connection_listens_again() {
         woken.await.ok()
     })
     .await;
+}
+
+/// Postgres lets transactions that notify commit only one after the other: a rollback would stand behind every tick.
+#[tokio::test]
+async fn the_commit_of_a_record_holds_up_no_other() {
+    let postgres = OwnPostgres::with_fsync().await;
+    let raw = PgPool::connect(&postgres.url()).await.unwrap();
+    // Each commit takes long enough to be met.
+    for sql in ["alter system set commit_delay = 100000", "alter system set commit_siblings = 0", "select pg_reload_conf()"] {
+        sqlx::query(sql).execute(&raw).await.unwrap();
+    }
+    let store = PgStore::open(&StoreSettings::new(postgres.url())).await.unwrap();
+    let (web, api, blog) = (release(&store, "web").await, release(&store, "api").await, release(&store, "blog").await);
+    declare(&store, "shop").await;
+    let (engine, lane) = (replica(1), store.lane());
+    let claimed = claim(&store, &engine, blog).await;
+    let next = claimed.deployment.entering(Phase::Verifying, now());
+    let commits = async {
+        lane.raise_rollback(web, &by("ada")).await.unwrap();
+        lane.accepted(web, now()).await.unwrap();
+        give(&store, api, Command::Pause).await;
+        settle(&store, &engine, &claimed, &next).await;
+        create(&store, "shop").await;
+    };
+    let mut commits = std::pin::pin!(commits);
+    loop {
+        // Theirs, who tell the other replicas, is held for no longer than it takes to queue it.
+        let holding = sqlx::query_scalar::<_, String>(
+            "select left(query, 100) from pg_locks join pg_stat_activity using (pid)
+             where locktype = 'object' and classid = 'pg_database'::regclass and objid = 0 and query not like 'select pg_notify%'",
+        );
+        tokio::select! {
+            () = &mut commits => break,
+            holding = holding.fetch_optional(&raw) => assert_eq!(holding.unwrap(), None, "it holds up every other that notifies"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -28,10 +28,19 @@ fn settings() -> EmbeddedSettings {
 
 impl OwnPostgres {
     pub async fn start() -> Self {
+        Self::start_with(&settings()).await
+    }
+
+    /// Its commits wait for the disk.
+    pub async fn with_fsync() -> Self {
+        Self::start_with(&EmbeddedSettings::default()).await
+    }
+
+    async fn start_with(settings: &EmbeddedSettings) -> Self {
         let dir = tempfile::Builder::new().prefix("cutover-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let state = StateDir::open(dir.path()).unwrap();
-        let embedded = Embedded::start(&state, &settings()).await.unwrap();
+        let embedded = Embedded::start(&state, settings).await.unwrap();
         Self { state, embedded, hangs: false, _dir: dir }
     }
 
