@@ -45,6 +45,10 @@ impl Pulse {
     }
 }
 
+/// What comes due one by one is claimed together: a round for each of a thousand would ask for nothing but work, without end. A change
+/// that somebody waits for is not kept waiting.
+const GATHER_MAX: Duration = Duration::from_millis(100);
+
 /// How long a stop waits for the ticks under way, before it gives the leases back: less than `serve` waits for the driver.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
 
@@ -93,6 +97,7 @@ async fn start_due<S: Store, C: Cloud>(
     turns: &Turns,
 ) -> Option<Duration> {
     let settings = &worker.settings;
+    let gather = GATHER_MAX.min(settings.timing.look_every / 10);
     let free = slots.available_permits();
     if free == 0 {
         // Wait for one slot, then look how many there are.
@@ -108,10 +113,11 @@ async fn start_due<S: Store, C: Cloud>(
     };
     if claims.is_empty() {
         return match worker.store.next_due(&worker.holder).await {
-            Ok(next) => Some(next.unwrap_or(settings.poll_every).min(settings.poll_every)),
+            Ok(next) => Some(next.unwrap_or(settings.poll_every).max(gather).min(settings.poll_every)),
             Err(_) => Some(settings.poll_every.min(Duration::from_secs(1))),
         };
     }
+    let is_all = claims.len() < free;
     for claim in claims {
         let Ok(permit) = slots.clone().acquire_owned().await else { return None };
         let (worker, turns) = (worker.clone(), turns.clone());
@@ -129,5 +135,5 @@ async fn start_due<S: Store, C: Cloud>(
             drop(permit);
         });
     }
-    None
+    is_all.then_some(gather)
 }

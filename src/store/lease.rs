@@ -181,11 +181,12 @@ pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlem
     }
 }
 
-/// Whether anybody waits for it: not for the time of another look, which with many deployments baking would wake every replica for
-/// nothing.
+/// Whether anybody waits for it: not for the times of another look and what it counts, which with many deployments baking would wake
+/// every replica for nothing.
 pub(super) fn is_news(settlement: &Settlement<'_>) -> bool {
     let (before, next) = (&settlement.claim.deployment, settlement.next);
-    let at_that_look = Deployment { seen: Seen { at: before.seen.at, ..next.seen.clone() }, ..next.clone() };
+    let Seen { at, short, absences, .. } = before.seen.clone();
+    let at_that_look = Deployment { seen: Seen { at, short, absences, ..next.seen.clone() }, ..next.clone() };
     settlement.due.is_zero() || at_that_look != *before
 }
 

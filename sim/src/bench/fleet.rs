@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const PATIENCE_EACH: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Services declared and deployed at a time.
+const AT_A_TIME: usize = 8;
 
 /// Between two tries to reach a service that starts.
 const COLD_EVERY: Duration = Duration::from_millis(2);
@@ -138,13 +141,16 @@ impl Fleet {
     /// # Errors
     /// What was refused, and why.
     pub async fn deploy(&self, strategy: &Value) -> Result<(), String> {
-        for of in &self.staged.services {
-            let home = format!("/v1/services/{}/environments/{}", of.service, of.environment);
-            self.taken(|| self.client.put(self.url(&home)), &declaration(of, strategy)).await?;
-            let image = json!({"image": self.staged.images["v2"]});
-            self.taken(|| self.client.post(self.url(&format!("{home}/deployments"))), &image).await?;
-        }
-        Ok(())
+        let all = stream::iter(0..self.staged.services.len());
+        all.map(|i| self.deploy_one(i, strategy)).buffer_unordered(AT_A_TIME).try_collect().await
+    }
+
+    async fn deploy_one(&self, i: usize, strategy: &Value) -> Result<(), String> {
+        let of = &self.staged.services[i];
+        let home = format!("/v1/services/{}/environments/{}", of.service, of.environment);
+        self.taken(|| self.client.put(self.url(&home)), &declaration(of, strategy)).await?;
+        let image = json!({"image": self.staged.images["v2"]});
+        self.taken(|| self.client.post(self.url(&format!("{home}/deployments"))), &image).await
     }
 
     /// Asks until it is taken: blue may not be healthy yet.
@@ -166,17 +172,22 @@ impl Fleet {
     pub async fn until_all(&self, phase: &str) -> Result<(), String> {
         let each = u32::try_from(self.staged.services.len()).unwrap_or(u32::MAX);
         let deadline = Instant::now() + PATIENCE + PATIENCE_EACH * each;
+        let mut open: Vec<_> = (0..self.staged.services.len()).collect();
         loop {
-            let mut there = 0;
-            for i in 0..self.staged.services.len() {
-                there += usize::from(self.newest(i).await?["phase"] == phase);
+            let mut not_yet = Vec::new();
+            for i in open {
+                if self.newest(i).await?["phase"] != phase {
+                    not_yet.push(i);
+                }
             }
-            if there == self.staged.services.len() {
+            if not_yet.is_empty() {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(self.service.with_log(&format!("{there} of {} were {phase} in time", self.staged.services.len())));
+                let (missing, of) = (not_yet.len(), self.staged.services.len());
+                return Err(self.service.with_log(&format!("{missing} of {of} were not {phase} in time")));
             }
+            open = not_yet;
             sleep(LOOK_EVERY).await;
         }
     }
