@@ -58,17 +58,19 @@ impl<S: Store + SweepStore + DrillStore, L: LaneStore, C: Cloud> App<S, L, C> {
             Err(fault) => return Ok(Steps { unknown: vec![fault.to_string()], ..Steps::default() }),
         };
         let (slot, routes) = plan::of_drill(declaration, live, &survey).map_err(Trouble::Invalid)?;
-        let step = |phase, action: &str, detail: String| Step { phase, action: action.to_owned(), detail, calls: Vec::new() };
+        let step = |phase, action: &str, detail: String, calls| Step { phase, action: action.to_owned(), detail, calls };
+        let (opening, deleting): (Vec<_>, Vec<_>) = routes.iter().map(|route| self.cloud.drill_calls(route)).unzip();
         let budget = time::show_duration(declaration.drill.clone().unwrap_or_default().budget);
         // In the phases in which a release does the same.
         let mut steps = Vec::new();
-        for route in &routes {
+        for (route, call) in routes.iter().zip(opening) {
             let detail = format!("rule {} above {}, forwarding to {slot} as its base does", route.overlay_number, route.route);
-            steps.push(step("provisioning", "open_drill", detail));
+            steps.push(step("provisioning", "open_drill", detail, vec![call]));
         }
-        steps.push(step("provisioning", "wait", "the rule is seen on every route".to_owned()));
-        steps.push(step("rolling_back", "delete_rules", "the drill's rule on every route".to_owned()));
-        steps.push(step("rolling_back", "wait", format!("it is seen gone from every route; {budget} are allowed")));
+        steps.push(step("provisioning", "wait", "the rule is seen on every route".to_owned(), Vec::new()));
+        steps.push(step("rolling_back", "delete_rules", "the drill's rule on every route".to_owned(), deleting));
+        let gone = format!("it is seen gone from every route; {budget} are allowed");
+        steps.push(step("rolling_back", "wait", gone, Vec::new()));
         Ok(Steps { steps, ..Steps::default() })
     }
 

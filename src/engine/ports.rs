@@ -23,7 +23,7 @@ use crate::domain::{
     inspection::Inspection,
     observation::Observation,
     phase::Phase,
-    plan::{Inputs, Plan},
+    plan::{Inputs, Plan, RoutePlan},
     readiness::Took,
     redeploy,
     survey::{FieldFault, Survey},
@@ -451,6 +451,8 @@ pub trait Cloud: Send + Sync + 'static {
     fn survey_all(&self, inputs: Inputs<'_>, deadline: Instant) -> impl Future<Output = Inspection> + Send;
     /// The calls that a change of a plan's makes, in order, each with what it names. Nothing is sent.
     fn calls(&self, plan: &Plan, action: &Action) -> Vec<String>;
+    /// The same of a drill on one route: to open its rule, and to delete it.
+    fn drill_calls(&self, route: &RoutePlan) -> (String, String);
     /// Looks at what a deployment needs in its phase. What could not be seen is `Unknown` in the observation.
     fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> impl Future<Output = Observation> + Send;
     /// Keeps connections open for as many calls at once as a rollback of `d` would make. A failure costs nothing but the time

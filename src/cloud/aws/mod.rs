@@ -71,7 +71,7 @@ use crate::{
         ids::DeploymentId,
         inspection::Inspection,
         observation::Observation,
-        plan::{Inputs, Plan},
+        plan::{Inputs, Plan, RoutePlan},
         survey::{FieldFault, Survey},
     },
     engine::ports::{Cloud, Fault, ProviderFigures, Recency},
@@ -140,6 +140,10 @@ impl Cloud for AwsCloud {
 
     fn calls(&self, plan: &Plan, action: &Action) -> Vec<String> {
         planned::calls(plan, action)
+    }
+
+    fn drill_calls(&self, route: &RoutePlan) -> (String, String) {
+        planned::drill_calls(route)
     }
 
     async fn observe(&self, d: &Deployment, recency: Recency, deadline: Instant) -> Observation {

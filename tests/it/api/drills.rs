@@ -127,6 +127,8 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         plan["plan"]["steps"].as_array().unwrap().iter().map(|step| step["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["open_drill", "open_drill", "wait", "delete_rules", "wait"], "{plan:#}");
     assert!(plan["plan"]["steps"][0]["detail"].as_str().unwrap().starts_with("rule 99 above public"), "{plan:#}");
+    let calls = |i: usize| plan["plan"]["steps"][i]["calls"].as_array().unwrap().len();
+    assert_eq!([0, 1, 2, 3, 4].map(calls), [1, 1, 0, 2, 0], "each as a policy must allow it: {plan:#}");
     assert!(door.house.store.drills(&target(), None, 10).await.unwrap().is_empty());
     assert!(door.house.cloud.world().changes.is_empty());
 }

@@ -412,6 +412,10 @@ impl Cloud for FakeCloud {
         vec![format!("fake:{}", action.name())]
     }
 
+    fn drill_calls(&self, route: &RoutePlan) -> (String, String) {
+        (format!("fake:open_drill {}", route.route), format!("fake:delete_rules {}", route.route))
+    }
+
     async fn observe(&self, d: &Deployment, _recency: Recency, _deadline: Instant) -> Observation {
         let world = self.world();
         let unknown = || "throttled".to_owned();
