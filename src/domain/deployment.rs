@@ -75,6 +75,8 @@ pub struct Deployment {
     /// A sentence for a person; `None` when nobody is needed.
     pub attention: Option<String>,
 
+    /// On record it is beside the rest, which the engine writes.
+    #[serde(default)]
     pub intent: Intent,
 }
 

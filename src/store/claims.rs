@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{deployments, error::Doing, lease::readable, rows::DeploymentRow};
+use super::{deployments, error::Doing, lease::readable, rows::{DeploymentRow, Text}};
 use crate::{
     domain::{
         declaration::Provider,
@@ -65,7 +65,7 @@ fn names(found: &[Found]) -> Vec<String> {
 /// By group: the last deployment whose plan names it, and whether plans of several services do.
 async fn groups(pool: &PgPool, found: &[Found]) -> Result<HashMap<String, (Deployment, bool)>, StoreError> {
     let rows = sqlx::query!(
-        r#"select distinct on (h.key) h.key, d.record, d.intent, d.rollback_accepted_at, d.version,
+        r#"select distinct on (h.key) h.key, d.record as "record: Text", d.intent as "intent: Text", d.rollback_accepted_at, d.version,
                (select count(distinct (o.service, o.environment)) > 1
                 from deployment_holds as other join deployments as o on o.id = other.deployment_id
                 where other.kind = 'group' and other.key = h.key) as "shared!"

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     deployments,
     error::Doing,
-    rows::{self, DeploymentRow},
+    rows::{self, DeploymentRow, Text},
 };
 use crate::{
     domain::{
@@ -111,7 +111,7 @@ pub(super) async fn raise(
                insert into events (deployment_id, kind, message, actor, data)
                select id, $3, $4, $5, $6 from raised
            )
-           select record as "record!", intent as "intent!", rollback_accepted_at, version as "version!", true as "changed!"
+           select record as "record!: Text", intent as "intent!: Text", rollback_accepted_at, version as "version!", true as "changed!"
            from raised
            union all
            select record, intent, rollback_accepted_at, version, false
@@ -146,9 +146,9 @@ pub(super) async fn accepted(
 ) -> Result<Option<Versioned>, StoreError> {
     let row = sqlx::query_as!(
         DeploymentRow,
-        "update deployments set rollback_accepted_at = coalesce(rollback_accepted_at, $2)
-         where id = $1 and intent ->> 'rollback' is not null
-         returning record, intent, rollback_accepted_at, version",
+        r#"update deployments set rollback_accepted_at = coalesce(rollback_accepted_at, $2)
+           where id = $1 and intent ->> 'rollback' is not null
+           returning record as "record: _", intent as "intent: _", rollback_accepted_at, version"#,
         id,
         at.to_sqlx() as _,
     )

@@ -28,7 +28,7 @@ pub(super) fn page(limit: usize) -> i64 {
 pub(super) async fn get(executor: impl PgExecutor<'_>, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments where id = $1",
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments where id = $1"#,
         id.uuid(),
     )
     .fetch_optional(executor)
@@ -41,13 +41,13 @@ pub(super) async fn get(executor: impl PgExecutor<'_>, id: DeploymentId) -> Resu
 pub(super) async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
          where ($1::text is null or service = $1)
              and ($2::text is null or environment = $2)
              and ($3::text is null or status = $3)
              and ($4::uuid is null
                  or (created_at, id) < (select before.created_at, before.id from deployments as before where before.id = $4))
-         order by created_at desc, id desc limit $5",
+         order by created_at desc, id desc limit $5"#,
         filter.service.as_ref().map(|service| service.as_str()),
         filter.environment.as_ref().map(|environment| environment.as_str()),
         filter.status.map(Status::name),
@@ -65,8 +65,8 @@ pub(super) async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<Versioned
 pub(super) async fn running(pool: &PgPool, limit: usize) -> Result<Vec<Versioned>, StoreError> {
     let rows = sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments
-         where due_at is not null order by created_at, id limit $1",
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
+         where due_at is not null order by created_at, id limit $1"#,
         i64::try_from(limit).unwrap_or(i64::MAX),
     )
     .fetch_all(pool)
@@ -90,7 +90,7 @@ pub(super) async fn some(pool: &PgPool, ids: &[DeploymentId]) -> Result<Vec<Vers
     let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments where id = any($1)",
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments where id = any($1)"#,
         &ids,
     )
     .fetch_all(pool)
@@ -156,9 +156,9 @@ pub(super) async fn reserved(pool: &PgPool, listener: &ListenerRef, but: Deploym
 pub(super) async fn newest(executor: impl PgExecutor<'_>, target: &Target) -> Result<Option<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
          where service = $1 and environment = $2
-         order by due_at is not null desc, number desc limit 1",
+         order by due_at is not null desc, number desc limit 1"#,
         target.service.as_str(),
         target.environment.as_str(),
     )
@@ -172,11 +172,11 @@ pub(super) async fn newest(executor: impl PgExecutor<'_>, target: &Target) -> Re
 pub(super) async fn first_release(pool: &PgPool, target: &Target, image: &Image) -> Result<Vec<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        "select record, intent, rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
          where service = $1 and environment = $2 and phase = 'succeeded'
              and number <= (select min(first.number) from deployments as first
                  where first.service = $1 and first.environment = $2 and first.phase = 'succeeded' and first.record ->> 'image' = $3)
-         order by number desc limit 2",
+         order by number desc limit 2"#,
         target.service.as_str(),
         target.environment.as_str(),
         image.to_string(),

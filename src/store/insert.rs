@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff_sqlx::ToSqlx;
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -186,7 +186,7 @@ async fn store(connection: &mut PgConnection, d: &Deployment) -> Result<i64, Sto
     sqlx::query_scalar!(
         r#"with created as (
                insert into deployments (id, service, environment, number, record, intent, created_at)
-               values ($1, $2, $3, $4, $5, $6, $7) returning id, version
+               values ($1, $2, $3, $4, $5::jsonb - 'intent', $6, $7) returning id, version
            ), told as (
                insert into events (deployment_id, kind, message, actor, data) select id, $8, $9, $10, $11 from created
            )
@@ -195,7 +195,7 @@ async fn store(connection: &mut PgConnection, d: &Deployment) -> Result<i64, Sto
         d.target.service.as_str(),
         d.target.environment.as_str(),
         i32::try_from(d.number).doing(DOING)?,
-        rows::record(d)?,
+        Json(d) as _,
         rows::intent(&d.intent)?,
         d.created_at.to_sqlx() as _,
         event.kind,

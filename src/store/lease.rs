@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use jiff_sqlx::ToSqlx;
-use sqlx::PgPool;
+use sqlx::{PgPool, types::Json};
 
 use super::{
     error::{Doing, refused_by, told},
     holds::{self, ONE_RUNNING},
-    rows::{self, DeploymentRow},
+    rows::{DeploymentRow, Text},
 };
 use crate::{
     domain::{
@@ -41,7 +41,7 @@ pub(super) async fn claim_due(
          update deployments as d
          set lease_holder = $1, lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
          from due where d.id = due.id
-         returning d.record, d.intent, d.rollback_accepted_at, d.version, now() as "now!""#,
+         returning d.record as "record: Text", d.intent as "intent: Text", d.rollback_accepted_at, d.version, now() as "now!""#,
         holder.as_str(),
         lease.as_secs_f64(),
         i64::try_from(limit).unwrap_or(i64::MAX),
@@ -63,7 +63,7 @@ pub(super) async fn claim_due(
 /// One record that cannot be read must not stop the others; it stays where it is and is told of each time it comes up.
 pub(super) fn readable(rows: Vec<DeploymentRow>) -> impl Iterator<Item = Versioned> {
     rows.into_iter().filter_map(|row| {
-        let id = row.record.get("id").cloned();
+        let id = row.id();
         row.read().inspect_err(|error| tracing::error!(?id, ?error, "a deployment's record cannot be read: left alone")).ok()
     })
 }
@@ -130,7 +130,7 @@ pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlem
     let settled = sqlx::query_scalar!(
         r#"with settled as (
                update deployments
-               set record = $4, version = version + 1, lease_holder = null, lease_until = null,
+               set record = $4::jsonb - 'intent', version = version + 1, lease_holder = null, lease_until = null,
                    due_at = case when $5 then null else now() + make_interval(secs => $6) end,
                    ended_at = $7, quiet_from = coalesce(quiet_from, $8)
                where id = $1 and version = $2 and lease_holder = $3
@@ -157,7 +157,7 @@ pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlem
         claim.deployment.id.uuid(),
         claim.version,
         holder.as_str(),
-        rows::record(next)?,
+        Json(next) as _,
         ended,
         due.as_secs_f64(),
         next.ended_at.map(ToSqlx::to_sqlx) as _,

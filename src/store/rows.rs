@@ -2,7 +2,9 @@
 //! here and nowhere else.
 
 use jiff_sqlx::Timestamp;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use sqlx::types::Json;
 
 use super::error::Doing;
 use crate::{
@@ -14,35 +16,34 @@ use crate::{
     engine::ports::{Environment, StoreError, Versioned},
 };
 
+/// JSON as the database sent it: read once, into what it is, and not into a tree of values first.
+pub(super) type Text = Json<Box<RawValue>>;
+
 /// What every statement returns of a deployment.
 pub(super) struct DeploymentRow {
-    pub record: Value,
-    pub intent: Value,
+    /// The engine's part: everything but the intent.
+    pub record: Text,
+    pub intent: Text,
     pub rollback_accepted_at: Option<Timestamp>,
     pub version: i64,
 }
 
 impl DeploymentRow {
     pub fn read(self) -> Result<Versioned, StoreError> {
-        let mut intent: Intent = serde_json::from_value(self.intent).doing("reading a deployment's intent")?;
+        let mut intent: Intent = serde_json::from_str(self.intent.0.get()).doing("reading a deployment's intent")?;
         intent.rollback_accepted_at = self.rollback_accepted_at.map(Timestamp::to_jiff);
-        let mut record = self.record;
-        let intent = serde_json::to_value(intent).doing("reading a deployment's intent")?;
-        if let Some(fields) = record.as_object_mut() {
-            fields.insert("intent".to_owned(), intent);
-        }
-        let deployment = serde_json::from_value(record).doing("reading a deployment's record")?;
-        Ok(Versioned { deployment, version: self.version })
+        let record: Deployment = serde_json::from_str(self.record.0.get()).doing("reading a deployment's record")?;
+        Ok(Versioned { deployment: Deployment { intent, ..record }, version: self.version })
     }
-}
 
-/// The engine's part: everything but the intent.
-pub(super) fn record(d: &Deployment) -> Result<Value, StoreError> {
-    let mut record = serde_json::to_value(d).doing("writing a deployment's record")?;
-    if let Some(fields) = record.as_object_mut() {
-        fields.remove("intent");
+    /// Of a record that cannot be read, perhaps.
+    pub fn id(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: String,
+        }
+        serde_json::from_str(self.record.0.get()).ok().map(|named: Named| named.id)
     }
-    Ok(record)
 }
 
 /// The commands' part. When the rollback was accepted has a column of its own.
