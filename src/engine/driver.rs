@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
     ports::{Cloud, Settled, Store},
+    settings::EngineSettings,
     tick::Worker,
     turns::Turns,
 };
@@ -49,6 +50,10 @@ impl Pulse {
 /// that somebody waits for is not kept waiting.
 const GATHER_MAX: Duration = Duration::from_millis(100);
 
+fn gather(settings: &EngineSettings) -> Duration {
+    GATHER_MAX.min(settings.timing.look_every / 10)
+}
+
 /// How long a stop waits for the ticks under way, before it gives the leases back: less than `serve` waits for the driver.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
 
@@ -58,7 +63,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(6);
 /// Returns within a lease: no tick outlives its own.
 pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pulse>, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(worker.settings.concurrency_max));
+    let gather = gather(&worker.settings);
     let (ticks, turns) = (TaskTracker::new(), Turns::default());
+    let ended = Arc::new(Notify::new());
     // What this replica held when it was killed is its own: due again now, not when the leases have run out.
     if let Err(error) = worker.store.release_all(&worker.holder).await {
         warn!(%error, "leases of an earlier run could not be given back; they will run out");
@@ -68,13 +75,15 @@ pub async fn drive<S: Store, C: Cloud>(worker: Arc<Worker<S, C>>, pulse: Arc<Pul
         let changed = worker.store.changed(worker.settings.poll_every);
         tokio::select! {
             () = stop.cancelled() => break,
-            idle = start_due(&worker, &slots, &ticks, &turns) => {
+            idle = start_due(&worker, &slots, &ticks, &turns, &ended) => {
                 pulse.beat();
                 if let Some(at_most) = idle {
                     tokio::select! {
                         () = stop.cancelled() => break,
                         () = changed => {}
                         () = tokio::time::sleep(at_most) => {}
+                        // While a tick was under way its deployment was due at the lease's end: it said when it is now.
+                        () = async { ended.notified().await; tokio::time::sleep(gather).await } => {}
                     }
                 }
             }
@@ -95,9 +104,10 @@ async fn start_due<S: Store, C: Cloud>(
     slots: &Arc<Semaphore>,
     ticks: &TaskTracker,
     turns: &Turns,
+    ended: &Arc<Notify>,
 ) -> Option<Duration> {
     let settings = &worker.settings;
-    let gather = GATHER_MAX.min(settings.timing.look_every / 10);
+    let gather = gather(settings);
     let free = slots.available_permits();
     if free == 0 {
         // Wait for one slot, then look how many there are.
@@ -120,7 +130,7 @@ async fn start_due<S: Store, C: Cloud>(
     let is_all = claims.len() < free;
     for claim in claims {
         let Ok(permit) = slots.clone().acquire_owned().await else { return None };
-        let (worker, turns) = (worker.clone(), turns.clone());
+        let (worker, turns, ended) = (worker.clone(), turns.clone(), ended.clone());
         ticks.spawn(async move {
             let id = claim.deployment.id;
             let _turn = turns.take(id).await;
@@ -133,6 +143,7 @@ async fn start_due<S: Store, C: Cloud>(
                 Err(error) => warn!(deployment = %id, %error, "a tick could not be stored; its lease will run out"),
             }
             drop(permit);
+            ended.notify_one();
         });
     }
     is_all.then_some(gather)

@@ -81,6 +81,18 @@ pub struct Settlement<'a> {
     pub due: Duration,
 }
 
+impl Settlement<'_> {
+    /// Whether anybody but this replica's driver waits for it: not for the times of another look and what it counts, which with many
+    /// deployments baking would wake every replica for nothing.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        let before = &self.claim.deployment;
+        let Seen { at, short, absences, .. } = before.seen.clone();
+        let at_that_look = Deployment { seen: Seen { at, short, absences, ..self.next.seen.clone() }, ..self.next.clone() };
+        self.due.is_zero() || at_that_look != *before
+    }
+}
+
 /// A new deployment, before it has a number.
 #[derive(Debug, Clone)]
 pub struct NewDeployment {

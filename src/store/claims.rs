@@ -7,7 +7,12 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{deployments, error::Doing, lease::readable, rows::{DeploymentRow, Text}};
+use super::{
+    deployments,
+    error::Doing,
+    lease::readable,
+    rows::{DeploymentRow, Text},
+};
 use crate::{
     domain::{
         declaration::Provider,

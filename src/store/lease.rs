@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        deployment::{Deployment, Live, Seen},
+        deployment::{Deployment, Live},
         event::Event,
         ids::HolderId,
         phase::Phase,
@@ -179,15 +179,6 @@ pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlem
         Err(error) if refused_by(&error) == Some(ONE_RUNNING) => Ok(Settled::Held),
         Err(error) => Err(told(error, "settling a deployment")),
     }
-}
-
-/// Whether anybody waits for it: not for the times of another look and what it counts, which with many deployments baking would wake
-/// every replica for nothing.
-pub(super) fn is_news(settlement: &Settlement<'_>) -> bool {
-    let (before, next) = (&settlement.claim.deployment, settlement.next);
-    let Seen { at, short, absences, .. } = before.seen.clone();
-    let at_that_look = Deployment { seen: Seen { at, short, absences, ..next.seen.clone() }, ..next.clone() };
-    settlement.due.is_zero() || at_that_look != *before
 }
 
 /// The group that serves once `next` has succeeded.

@@ -353,7 +353,7 @@ impl Store for PgStore {
     }
 
     async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
-        let is_news = lease::is_news(&settlement);
+        let is_news = settlement.is_news();
         let settled = lease::settle(&self.pool, holder, settlement);
         if is_news { self.news(settled).await } else { self.within(settled).await }
     }

@@ -71,7 +71,8 @@ pub(super) fn calls(plan: &Plan, action: &Action) -> Vec<String> {
 
 /// Its rule has no name before it is made.
 pub(super) fn drill_calls(route: &RoutePlan) -> (String, String) {
-    let delete = call(Operation::DeleteRule, &format!("the drill's rule, number {} on {}", route.overlay_number, route.listener));
+    let delete =
+        call(Operation::DeleteRule, &format!("the drill's rule, number {} on {}", route.overlay_number, route.listener));
     (create(route, route.overlay_number), delete)
 }
 

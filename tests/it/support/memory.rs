@@ -410,7 +410,9 @@ impl Store for MemoryStore {
         }
         tables.rows.insert(id, stored);
         tables.record(id, now, settlement.events.to_vec());
-        self.news.notify_waiters();
+        if settlement.is_news() {
+            self.news.notify_waiters();
+        }
         Ok(Settled::Stored)
     }
 
