@@ -4,8 +4,8 @@
 //! poll, so the listener counts a reconnect as a change.
 //!
 //! It is sent once the change is on record, by a transaction of its own, and never by the one that writes the record: Postgres
-//! lets transactions that notify commit only one after the other, in all its databases together ("lock that we hold till after
-//! commit", `PreCommit_Notify` in its async.c). With a trigger, as it was first, a rollback stood behind the commit of every tick
+//! lets transactions that notify commit only one after the other, in all its databases together (`PreCommit_Notify` in its
+//! async.c). With a trigger, as it was first, a rollback stood behind the commit of every tick
 //! of every replica: 200 ms where a commit takes 20 ms and a hundred deployments bake.
 
 use std::{future::Future, time::Duration};

@@ -44,6 +44,11 @@ async fn the_schema_lets_nothing_that_ended_change_but_a_late_acceptance() {
     store.lane().raise_rollback(web, &by("ada")).await.unwrap();
     bring(&store, web, Phase::RolledBack).await;
     let mut raw = database.connection().await;
+    assert_eq!(
+        run(&mut raw, "select from deployments where record ? 'intent'").await,
+        0,
+        "the commands' part has its own column"
+    );
     for change in [
         "record = jsonb_set(record, '{phase}', '{\"name\": \"baking\"}'), due_at = now(), ended_at = null",
         "record = jsonb_set(record, '{attention}', '\"x\"')",
@@ -293,6 +298,24 @@ async fn the_commit_of_a_record_holds_up_no_other() {
             holding = holding.fetch_optional(&raw) => assert_eq!(holding.unwrap(), None, "it holds up every other that notifies"),
         }
     }
+}
+
+#[tokio::test]
+async fn one_replica_is_told_of_what_another_one_wrote() {
+    let database = database().await;
+    let (here, there) = (database.store().await, database.store().await);
+    let web = release(&here, "web").await;
+    eventually(&here, "a wake", async || {
+        let woken = tokio::time::timeout(Duration::from_millis(500), there.changed(LEASE));
+        let command = if read(&here, web).await.intent.is_paused() { Command::Resume } else { Command::Pause };
+        give(&here, web, command).await;
+        woken.await.ok()
+    })
+    .await;
+    // From now on it listens.
+    let woken = there.changed(LEASE);
+    here.lane().raise_rollback(web, &by("ada")).await.unwrap();
+    tokio::time::timeout(LEASE / 2, woken).await.expect("told of a rollback");
 }
 
 #[tokio::test]
