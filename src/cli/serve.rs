@@ -149,7 +149,9 @@ async fn work(
     let sweeper = Arc::new(Sweeper { store: store.clone(), cloud: forward.clone(), holder: holder.clone(), settings });
     let (woken, cloud) = (drilled, forward.clone());
     let driller = Arc::new(Driller { store: store.clone(), cloud, back, holder: holder.clone(), settings, woken });
-    let worker = Arc::new(Worker { store: store.clone(), cloud: forward, holder, journal: journal.clone(), times, settings });
+    let (cloud, known) = (forward, bundles.clone());
+    let worker =
+        Arc::new(Worker { store: store.clone(), cloud, holder, journal: journal.clone(), times, bundles: known, settings });
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
     let mut parts = Parts { parts: JoinSet::new(), opened: base.opened.clone(), stop: stop.clone() };

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,7 +18,7 @@ use tracing::warn;
 use super::{
     age::Confirmed,
     local::KeptBundle,
-    ports::{Store, StoreError, Versioned},
+    ports::{Current, Store, StoreError, Versioned},
     settings::EngineSettings,
 };
 use crate::domain::{
@@ -38,6 +39,20 @@ pub struct Bundle {
     pub version: i64,
     /// When a look that showed this version *began*.
     pub confirmed: Confirmed,
+    /// When it was last looked at, if that changed nothing of the record.
+    pub seen_at: Option<Timestamp>,
+    /// It came from the database, or went to it, in this run: one from the disk has a version of whichever database there was then.
+    of_this_run: bool,
+}
+
+impl Bundle {
+    /// The record as it was last confirmed.
+    #[must_use]
+    pub fn record(&self) -> Deployment {
+        let mut d = Deployment::clone(&self.deployment);
+        d.seen.at = d.seen.at.max(self.seen_at);
+        d
+    }
 }
 
 /// How the database answers.
@@ -60,7 +75,8 @@ impl Bundles {
     pub fn kept(kept: Vec<KeptBundle>) -> Self {
         let bundle = |kept: KeptBundle| {
             let confirmed = Confirmed::kept(kept.confirmed_at);
-            (kept.deployment.id, Bundle { deployment: kept.deployment, version: kept.version, confirmed })
+            let KeptBundle { deployment, version, .. } = kept;
+            (deployment.id, Bundle { deployment, version, confirmed, seen_at: None, of_this_run: false })
         };
         let contact = Contact { asked: None, failed: !kept.is_empty() };
         Self { by_id: RwLock::new(kept.into_iter().map(bundle).collect()), contact: Mutex::new(contact) }
@@ -69,6 +85,30 @@ impl Bundles {
     #[must_use]
     pub fn of(&self, id: DeploymentId) -> Option<Bundle> {
         self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The record in this version, if it is known: it is what reading it would give, but for what changes without the version.
+    #[must_use]
+    pub fn at(&self, id: DeploymentId, version: i64) -> Option<Arc<Deployment>> {
+        let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
+        by_id.get(&id).filter(|bundle| bundle.of_this_run && bundle.version == version).map(|bundle| bundle.deployment.clone())
+    }
+
+    /// Takes what this replica has read, or has just put on record itself: it need not be read again. Which deployments are kept is for
+    /// [`Self::confirm`] to say.
+    ///
+    /// `began`: before the database was asked.
+    pub fn learn(&self, d: &Deployment, version: i64, began: Confirmed) {
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(bundle) = by_id.get_mut(&d.id).filter(|bundle| !bundle.of_this_run || bundle.version < version) else {
+            return;
+        };
+        if d.phase.is_terminal() {
+            by_id.remove(&d.id);
+        } else {
+            let (deployment, seen_at) = (Arc::new(d.clone()), bundle.seen_at);
+            *bundle = Bundle { deployment, version, confirmed: began, seen_at, of_this_run: true };
+        }
     }
 
     /// Whether the last question to the database failed, or should have been answered long ago.
@@ -107,8 +147,9 @@ impl Bundles {
     /// When the database does not answer: the bundles stay as they are and grow old.
     pub async fn confirm<S: Store>(&self, store: &S, max: usize) -> Result<(), StoreError> {
         let began = Confirmed::now();
-        let versions: HashMap<_, _> = self.asked(store.running_versions(max)).await?.into_iter().collect();
-        for ids in self.confirmed(&versions, began).chunks(FETCHED_MAX) {
+        let current = self.asked(store.running_versions(max)).await?;
+        let current: HashMap<_, _> = current.into_iter().map(|current| (current.id, current)).collect();
+        for ids in self.confirmed(&current, began).chunks(FETCHED_MAX) {
             let began = Confirmed::now();
             let read = self.asked(store.some(ids)).await?;
             let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
@@ -116,8 +157,9 @@ impl Bundles {
                 let id = deployment.id;
                 if deployment.phase.is_terminal() {
                     bundles.remove(&id);
-                } else {
-                    bundles.insert(id, Bundle { deployment: Arc::new(deployment), version, confirmed: began });
+                } else if bundles.get(&id).is_none_or(|known| !known.of_this_run || known.version <= version) {
+                    let (deployment, seen_at) = (Arc::new(deployment), None);
+                    bundles.insert(id, Bundle { deployment, version, confirmed: began, seen_at, of_this_run: true });
                 }
             }
         }
@@ -134,16 +176,16 @@ impl Bundles {
     }
 
     /// Drops what has ended, confirms what is as it was, and says what is not.
-    fn confirmed(&self, versions: &HashMap<DeploymentId, i64>, began: Confirmed) -> Vec<DeploymentId> {
+    fn confirmed(&self, current: &HashMap<DeploymentId, Current>, began: Confirmed) -> Vec<DeploymentId> {
         let mut bundles = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
-        bundles.retain(|id, _| versions.contains_key(id));
+        bundles.retain(|id, _| current.contains_key(id));
         for (id, bundle) in bundles.iter_mut() {
-            if versions.get(id) == Some(&bundle.version) {
-                bundle.confirmed = began;
+            if let Some(current) = current.get(id).filter(|current| current.version == bundle.version) {
+                (bundle.confirmed, bundle.seen_at) = (began, current.seen_at);
             }
         }
-        let is_stale = |(id, version): &(&DeploymentId, &i64)| bundles.get(id).is_none_or(|bundle| bundle.version != **version);
-        versions.iter().filter(is_stale).map(|(id, _)| *id).collect()
+        let is_stale = |current: &&Current| bundles.get(&current.id).is_none_or(|bundle| bundle.version != current.version);
+        current.values().filter(is_stale).map(|current| current.id).collect()
     }
 
     /// For each provider with something running, the deployment with the most routes; at most `max`.

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
+    age::Confirmed,
     ports::{Cloud, Settled, Store},
     settings::EngineSettings,
     tick::Worker,
@@ -114,7 +115,8 @@ async fn start_due<S: Store, C: Cloud>(
         let _ = slots.acquire().await;
         return None;
     }
-    let claims = match worker.store.claim_due(&worker.holder, settings.lease, free).await {
+    let began = Confirmed::now();
+    let claims = match worker.store.claim_due(&worker.holder, settings.lease, free, &worker.bundles).await {
         Ok(claims) => claims,
         Err(error) => {
             warn!(%error, "no work could be claimed; trying again");
@@ -129,6 +131,7 @@ async fn start_due<S: Store, C: Cloud>(
     }
     let is_all = claims.len() < free;
     for claim in claims {
+        worker.bundles.learn(&claim.deployment, claim.version, began);
         let Ok(permit) = slots.clone().acquire_owned().await else { return None };
         let (worker, turns, ended) = (worker.clone(), turns.clone(), ended.clone());
         ticks.spawn(async move {

@@ -14,6 +14,7 @@ pub mod driver;
 pub mod journal;
 pub mod keeping;
 pub mod lane;
+mod lease;
 pub mod local;
 mod offline;
 pub mod ports;

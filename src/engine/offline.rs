@@ -1,7 +1,7 @@
 //! What the edge is told while the database is away: the running deployments as this replica remembers them, with the rollbacks
 //! that wait in its journal, and that it can still roll them back.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -61,7 +61,7 @@ impl<S: Store, L: LaneStore, C: Cloud> App<S, L, C> {
     }
 
     pub(super) fn remembered(&self, bundle: Bundle) -> Shown {
-        let mut deployment = Arc::unwrap_or_clone(bundle.deployment);
+        let mut deployment = bundle.record();
         self.journal.tell(&mut deployment);
         Shown { read: Versioned { deployment, version: bundle.version }, as_of: Some(bundle.confirmed.at()) }
     }

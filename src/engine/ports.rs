@@ -10,7 +10,8 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::age::RecordClock;
+use super::bundles::Bundles;
+pub use super::lease::{Claim, Settled, Settlement};
 use crate::domain::{
     action::Action,
     command::{Command, Refusal},
@@ -41,18 +42,6 @@ pub enum StoreError {
     Broken { doing: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
-/// A deployment that this replica may work on until its lease ends.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    pub deployment: Deployment,
-    /// The version that was read: every settle names it.
-    pub version: i64,
-    /// When the lease ends, on this machine's monotonic clock: taken *before* the claim was asked for, so never too late.
-    pub lease_ends: Instant,
-    /// The time on record.
-    pub clock: RecordClock,
-}
-
 /// A stored deployment with the version to be named in a write.
 #[derive(Debug, Clone)]
 pub struct Versioned {
@@ -60,37 +49,13 @@ pub struct Versioned {
     pub version: i64,
 }
 
-/// What a settle found.
+/// What a replica that remembers a running deployment asks of it again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    Stored,
-    /// Somebody wrote in between, or the lease is another's: nothing was stored; forget and look again.
-    Lost,
-    /// Storing it would hold a route, slot, group or rule number that another running deployment holds.
-    Held,
-}
-
-/// What a tick leaves in the store.
-#[derive(Debug)]
-pub struct Settlement<'a> {
-    pub claim: &'a Claim,
-    /// The record as it is to be.
-    pub next: &'a Deployment,
-    pub events: &'a [Event],
-    /// When to look again; the lease is released with it.
-    pub due: Duration,
-}
-
-impl Settlement<'_> {
-    /// Whether anybody but this replica's driver waits for it: not for the times of another look and what it counts, which with many
-    /// deployments baking would wake every replica for nothing.
-    #[must_use]
-    pub fn is_news(&self) -> bool {
-        let before = &self.claim.deployment;
-        let Seen { at, short, absences, .. } = before.seen.clone();
-        let at_that_look = Deployment { seen: Seen { at, short, absences, ..self.next.seen.clone() }, ..self.next.clone() };
-        self.due.is_zero() || at_that_look != *before
-    }
+pub struct Current {
+    pub id: DeploymentId,
+    pub version: i64,
+    /// When it was last looked at, if that changed nothing of the record.
+    pub seen_at: Option<Timestamp>,
 }
 
 /// A new deployment, before it has a number.
@@ -276,7 +241,7 @@ pub trait Store: Send + Sync + 'static {
     /// Every deployment that has not ended, at most `limit`: what replicas keep warm for the rollback lane.
     fn running(&self, limit: usize) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// The versions of all that have not ended, at most `limit`: what a replica compares with what it keeps warm.
-    fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<(DeploymentId, i64)>, StoreError>> + Send;
+    fn running_versions(&self, limit: usize) -> impl Future<Output = Result<Vec<Current>, StoreError>> + Send;
     /// Of these, those that there are; what cannot be read is left out. For whoever keeps many warm: one question instead of one each.
     fn some(&self, ids: &[DeploymentId]) -> impl Future<Output = Result<Vec<Versioned>, StoreError>> + Send;
     /// How many deployments ended how, by service/environment.
@@ -306,11 +271,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes due deployments for `lease`; those this holder has a lease on already come at once when due. A claim puts off
     /// the due time to the lease's end, so that what is being worked on is not offered again until a command asks for it.
+    /// Records that `known` has in their present version need not be read.
     fn claim_due(
         &self,
         holder: &HolderId,
         lease: Duration,
         limit: usize,
+        known: &Bundles,
     ) -> impl Future<Output = Result<Vec<Claim>, StoreError>> + Send;
     /// How long until something is due that this holder may take; `None` when nothing is. By the database's clock.
     fn next_due(&self, holder: &HolderId) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
@@ -321,7 +288,8 @@ pub trait Store: Send + Sync + 'static {
         holder: &HolderId,
         lease: Duration,
     ) -> impl Future<Output = Result<Option<Instant>, StoreError>> + Send;
-    /// Stores what a tick left, guarded by version and holder; lease released, next look set.
+    /// Stores what a tick left, guarded by version and holder; lease released, next look set. The version rises by one, unless all
+    /// was only [seen again](Settlement::is_seen_again).
     fn settle(&self, holder: &HolderId, settlement: Settlement<'_>)
     -> impl Future<Output = Result<Settled, StoreError>> + Send;
     /// Gives back every lease of this holder (at start: those it had before; at stop: those it has).

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{
+    age::Confirmed,
+    bundles::Bundles,
     journal::Journal,
     ports::{Claim, Cloud, Commanded, Fault, FaultKind, Recency, Settled, Settlement, Store, StoreError},
     rollback_times::RollbackTimes,
@@ -40,6 +42,8 @@ pub struct Worker<S, C> {
     pub holder: HolderId,
     pub journal: Arc<Journal>,
     pub times: Arc<RollbackTimes>,
+    /// What is known of records need not be read again.
+    pub bundles: Arc<Bundles>,
     pub settings: EngineSettings,
 }
 
@@ -71,9 +75,9 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         }
         let lease_ends = claim.lease_ends.checked_sub(self.settings.lease_margin).unwrap_or(claim.lease_ends);
         let look_until = lease_ends.min(Instant::now() + self.settings.look_timeout);
-        let Found { d, o, well, timing, now } = match self.glance(&claim, look_until).await {
-            Some(found) => found,
-            None => self.look(&claim, look_until).await?,
+        let (glanced, Found { d, o, well, timing, now }) = match self.glance(&claim, look_until).await {
+            Some(found) => (true, found),
+            None => (false, self.look(&claim, look_until).await?),
         };
         let decision = decide(&d, &o, &timing, now);
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
@@ -97,10 +101,17 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         for event in &left.events {
             info!(deployment = %left.next.id, target = %left.next.target, number = left.next.number, kind = event.kind, "{}", event.message);
         }
-        let settlement = Settlement { claim: &claim, next: &left.next, events: &left.events, due: left.due };
+        self.settle(&claim, &left, glanced).await
+    }
+
+    async fn settle(&self, claim: &Claim, left: &Left, glanced: bool) -> Result<Settled, StoreError> {
+        let settlement = Settlement::new(claim, &left.next, &left.events, left.due, glanced);
+        let (seen_again, began) = (settlement.is_seen_again(), Confirmed::now());
         let settled = self.store.settle(&self.holder, settlement).await?;
-        if settled == Settled::Stored {
+        if settled == Settled::Stored && !seen_again {
             self.times.note(&claim.deployment, &left.next);
+            // It went in over the version that was claimed: nobody can have given a command in between.
+            self.bundles.learn(&left.next, claim.version + 1, began);
         }
         Ok(settled)
     }

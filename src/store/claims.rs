@@ -70,7 +70,7 @@ fn names(found: &[Found]) -> Vec<String> {
 /// By group: the last deployment whose plan names it, and whether plans of several services do.
 async fn groups(pool: &PgPool, found: &[Found]) -> Result<HashMap<String, (Deployment, bool)>, StoreError> {
     let rows = sqlx::query!(
-        r#"select distinct on (h.key) h.key, d.record as "record: Text", d.intent as "intent: Text", d.rollback_accepted_at, d.version,
+        r#"select distinct on (h.key) h.key, d.record as "record: Text", d.intent as "intent: Text", d.rollback_accepted_at, d.seen_at, d.version,
                (select count(distinct (o.service, o.environment)) > 1
                 from deployment_holds as other join deployments as o on o.id = other.deployment_id
                 where other.kind = 'group' and other.key = h.key) as "shared!"
@@ -88,6 +88,7 @@ async fn groups(pool: &PgPool, found: &[Found]) -> Result<HashMap<String, (Deplo
             record: row.record,
             intent: row.intent,
             rollback_accepted_at: row.rollback_accepted_at,
+            seen_at: row.seen_at,
             version: row.version,
         };
         readable(vec![row]).next().map(|read| (key, (read.deployment, shared)))

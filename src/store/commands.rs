@@ -106,15 +106,15 @@ pub(super) async fn raise(
                where id = $1
                    and phase in ('pending', 'provisioning', 'verifying', 'shifting', 'baking', 'committing')
                    and intent ->> 'rollback' is null and intent ->> 'abandon' is null
-               returning id, record, intent, rollback_accepted_at, version
+               returning id, record, intent, rollback_accepted_at, seen_at, version
            ), told as (
                insert into events (deployment_id, kind, message, actor, data)
                select id, $3, $4, $5, $6 from raised
            )
-           select record as "record!: Text", intent as "intent!: Text", rollback_accepted_at, version as "version!", true as "changed!"
+           select record as "record!: Text", intent as "intent!: Text", rollback_accepted_at, seen_at, version as "version!", true as "changed!"
            from raised
            union all
-           select record, intent, rollback_accepted_at, version, false
+           select record, intent, rollback_accepted_at, seen_at, version, false
            from deployments where id = $1 and not exists (select from raised)"#,
         id,
         serde_json::to_value(given).doing("raising a rollback")?,
@@ -131,6 +131,7 @@ pub(super) async fn raise(
             record: row.record,
             intent: row.intent,
             rollback_accepted_at: row.rollback_accepted_at,
+            seen_at: row.seen_at,
             version: row.version,
         };
         Ok((read.read()?, row.changed))
@@ -148,7 +149,7 @@ pub(super) async fn accepted(
         DeploymentRow,
         r#"update deployments set rollback_accepted_at = coalesce(rollback_accepted_at, $2)
            where id = $1 and intent ->> 'rollback' is not null
-           returning record as "record: _", intent as "intent: _", rollback_accepted_at, version"#,
+           returning record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version"#,
         id,
         at.to_sqlx() as _,
     )

@@ -15,7 +15,7 @@ use crate::{
         readiness::Took,
         time,
     },
-    engine::ports::{Filter, StoreError, StoredEvent, Versioned},
+    engine::ports::{Current, Filter, StoreError, StoredEvent, Versioned},
 };
 
 /// At most this many of anything in one answer, whatever is asked for.
@@ -28,7 +28,7 @@ pub(super) fn page(limit: usize) -> i64 {
 pub(super) async fn get(executor: impl PgExecutor<'_>, id: DeploymentId) -> Result<Option<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments where id = $1"#,
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments where id = $1"#,
         id.uuid(),
     )
     .fetch_optional(executor)
@@ -41,7 +41,7 @@ pub(super) async fn get(executor: impl PgExecutor<'_>, id: DeploymentId) -> Resu
 pub(super) async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments
          where ($1::text is null or service = $1)
              and ($2::text is null or environment = $2)
              and ($3::text is null or status = $3)
@@ -65,7 +65,7 @@ pub(super) async fn list(pool: &PgPool, filter: &Filter) -> Result<Vec<Versioned
 pub(super) async fn running(pool: &PgPool, limit: usize) -> Result<Vec<Versioned>, StoreError> {
     let rows = sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments
          where due_at is not null order by created_at, id limit $1"#,
         i64::try_from(limit).unwrap_or(i64::MAX),
     )
@@ -75,22 +75,27 @@ pub(super) async fn running(pool: &PgPool, limit: usize) -> Result<Vec<Versioned
     Ok(readable(rows).collect())
 }
 
-pub(super) async fn running_versions(pool: &PgPool, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
+pub(super) async fn running_versions(pool: &PgPool, limit: usize) -> Result<Vec<Current>, StoreError> {
     let rows = sqlx::query!(
-        "select id, version from deployments where due_at is not null order by created_at, id limit $1",
+        "select id, version, seen_at from deployments where due_at is not null order by created_at, id limit $1",
         i64::try_from(limit).unwrap_or(i64::MAX),
     )
     .fetch_all(pool)
     .await
     .doing("listing the versions of running deployments")?;
-    Ok(rows.into_iter().map(|row| (DeploymentId::new(row.id), row.version)).collect())
+    let current = rows.into_iter().map(|row| Current {
+        id: DeploymentId::new(row.id),
+        version: row.version,
+        seen_at: row.seen_at.map(jiff_sqlx::Timestamp::to_jiff),
+    });
+    Ok(current.collect())
 }
 
 pub(super) async fn some(pool: &PgPool, ids: &[DeploymentId]) -> Result<Vec<Versioned>, StoreError> {
     let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments where id = any($1)"#,
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments where id = any($1)"#,
         &ids,
     )
     .fetch_all(pool)
@@ -156,7 +161,7 @@ pub(super) async fn reserved(pool: &PgPool, listener: &ListenerRef, but: Deploym
 pub(super) async fn newest(executor: impl PgExecutor<'_>, target: &Target) -> Result<Option<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments
          where service = $1 and environment = $2
          order by due_at is not null desc, number desc limit 1"#,
         target.service.as_str(),
@@ -172,7 +177,7 @@ pub(super) async fn newest(executor: impl PgExecutor<'_>, target: &Target) -> Re
 pub(super) async fn first_release(pool: &PgPool, target: &Target, image: &Image) -> Result<Vec<Versioned>, StoreError> {
     sqlx::query_as!(
         DeploymentRow,
-        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, version from deployments
+        r#"select record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version from deployments
          where service = $1 and environment = $2 and phase = 'succeeded'
              and number <= (select min(first.number) from deployments as first
                  where first.service = $1 and first.environment = $2 and first.phase = 'succeeded' and first.record ->> 'image' = $3)

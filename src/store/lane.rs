@@ -15,6 +15,9 @@ use crate::{
     engine::ports::{Commanded, LaneStore, StoreError, TokenOwner, Versioned},
 };
 
+/// A rollback that has no acceptance on record after this long is taken up by this replica's engine too.
+const LEFT_TO_THE_LANE: Duration = Duration::from_secs(1);
+
 /// Implements [`LaneStore`].
 #[derive(Debug, Clone)]
 pub struct PgLane {
@@ -76,25 +79,26 @@ impl PgLane {
         };
         super::within(self.answers_within, answer).await
     }
-
-    /// The same for what others wait for; nobody waits for their being told.
-    async fn news<T, F>(&self, call: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let answer = self.on_a_living_connection(call).await;
-        self.wake.tell();
-        answer
-    }
 }
 
 impl LaneStore for PgLane {
     async fn raise_rollback(&self, id: DeploymentId, given: &Given) -> Result<Commanded, StoreError> {
-        self.news(|| commands::raise_rollback(&self.pool, id, given)).await
+        let answer = self.on_a_living_connection(|| commands::raise_rollback(&self.pool, id, given)).await;
+        // Another replica's engine takes it up at once, should this one die. Our own would look and send what the lane is sending now, on
+        // the same processors: it is woken by `accepted`, and at the latest so much later.
+        match &answer {
+            Ok(Commanded::Done { deployment, .. }) if !deployment.deployment.overlays.is_empty() => {
+                self.wake.tell_others_first(LEFT_TO_THE_LANE);
+            }
+            _ => self.wake.tell(),
+        }
+        answer
     }
 
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
-        self.news(|| commands::accepted(&self.pool, id.uuid(), at)).await
+        let answer = self.on_a_living_connection(|| commands::accepted(&self.pool, id.uuid(), at)).await;
+        self.wake.tell();
+        answer
     }
 
     async fn newest(&self, target: &Target) -> Result<Option<Versioned>, StoreError> {

@@ -7,19 +7,21 @@ use jiff_sqlx::ToSqlx;
 use sqlx::{PgPool, types::Json};
 
 use super::{
+    deployments,
     error::{Doing, refused_by, told},
     holds::{self, ONE_RUNNING},
-    rows::{DeploymentRow, Text},
+    rows::DeploymentRow,
 };
 use crate::{
     domain::{
         deployment::{Deployment, Live},
         event::Event,
-        ids::HolderId,
+        ids::{DeploymentId, HolderId},
         phase::Phase,
     },
     engine::{
         age::RecordClock,
+        bundles::Bundles,
         ports::{Claim, Settled, Settlement, StoreError, Versioned},
     },
 };
@@ -30,6 +32,7 @@ pub(super) async fn claim_due(
     holder: &HolderId,
     lease: Duration,
     limit: usize,
+    known: &Bundles,
 ) -> Result<Vec<Claim>, StoreError> {
     let lease_ends = Instant::now() + lease;
     let rows = sqlx::query!(
@@ -41,7 +44,7 @@ pub(super) async fn claim_due(
          update deployments as d
          set lease_holder = $1, lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2)
          from due where d.id = due.id
-         returning d.record as "record: Text", d.intent as "intent: Text", d.rollback_accepted_at, d.version, now() as "now!""#,
+         returning d.id, d.rollback_accepted_at, d.seen_at, d.version, d.lease_until as "lease_until!", now() as "now!""#,
         holder.as_str(),
         lease.as_secs_f64(),
         i64::try_from(limit).unwrap_or(i64::MAX),
@@ -49,15 +52,28 @@ pub(super) async fn claim_due(
     .fetch_all(pool)
     .await
     .doing("claiming due deployments")?;
-    let Some(clock) = rows.first().map(|row| RecordClock::showing(row.now.to_jiff())) else { return Ok(Vec::new()) };
-    let rows = rows.into_iter().map(|row| DeploymentRow {
-        record: row.record,
-        intent: row.intent,
-        rollback_accepted_at: row.rollback_accepted_at,
-        version: row.version,
-    });
-    let claim = |read: Versioned| Claim { deployment: read.deployment, version: read.version, lease_ends, clock };
-    Ok(readable(rows.collect()).map(claim).collect())
+    // One statement, one time: every lease of it ends together.
+    let times = rows.first().map(|row| (RecordClock::showing(row.now.to_jiff()), row.lease_until.to_jiff()));
+    let Some((clock, lease_until)) = times else { return Ok(Vec::new()) };
+    let claim = |read: Versioned| Claim { deployment: read.deployment, version: read.version, lease_ends, lease_until, clock };
+    let (mut claims, mut unknown) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let id = DeploymentId::new(row.id);
+        match known.at(id, row.version) {
+            Some(record) => {
+                let mut d = Deployment::clone(&record);
+                d.intent.rollback_accepted_at = row.rollback_accepted_at.map(jiff_sqlx::Timestamp::to_jiff);
+                d.seen.at = d.seen.at.max(row.seen_at.map(jiff_sqlx::Timestamp::to_jiff));
+                claims.push(claim(Versioned { deployment: d, version: row.version }));
+            }
+            None => unknown.push(id),
+        }
+    }
+    if !unknown.is_empty() {
+        // Whoever else wrote since can only have given a command: then this reads the newer version, which is as good.
+        claims.extend(deployments::some(pool, &unknown).await?.into_iter().map(claim));
+    }
+    Ok(claims)
 }
 
 /// One record that cannot be read must not stop the others; it stays where it is and is told of each time it comes up.
@@ -119,7 +135,7 @@ pub(super) async fn release_all(pool: &PgPool, holder: &HolderId) -> Result<(), 
 }
 
 pub(super) async fn settle(pool: &PgPool, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
-    let Settlement { claim, next, events, due } = settlement;
+    let Settlement { claim, next, events, due, .. } = settlement;
     let ended = next.phase.is_terminal();
     let planned = match (&claim.deployment.plan, &next.plan) {
         (None, Some(plan)) => holds::from_the_plan(plan),

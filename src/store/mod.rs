@@ -18,6 +18,7 @@ pub mod local;
 mod orphans;
 mod replicas;
 mod rows;
+mod seen_again;
 pub mod state_dir;
 mod tokens;
 mod wake;
@@ -45,13 +46,17 @@ use crate::{
         ids::{DeploymentId, HolderId, Image, ListenerRef, RouteRef, Target},
         readiness::Took,
     },
-    engine::ports::{
-        Claim, Commanded, Environment, Filter, Inserted, NewDeployment, Settled, Settlement, Store, StoreError, StoredEvent,
-        TokenOwner, Versioned,
+    engine::{
+        bundles::Bundles,
+        ports::{
+            Claim, Commanded, Current, Environment, Filter, Inserted, NewDeployment, Settled, Settlement, Store, StoreError,
+            StoredEvent, TokenOwner, Versioned,
+        },
     },
 };
 use error::Doing;
 pub use lane::PgLane;
+use seen_again::SeenAgain;
 use wake::Wake;
 
 /// A migration that takes longer than this is not one for a start.
@@ -101,6 +106,7 @@ pub struct PgStore {
     /// One connection for what replicas keep warm: how soon it is answered tells of the database, not of who else asks here.
     watch: PgPool,
     wake: Arc<Wake>,
+    seen_again: Arc<SeenAgain>,
     lane: PgLane,
     connect: PgConnectOptions,
     acquire_timeout: Duration,
@@ -142,6 +148,7 @@ impl PgStore {
             pool,
             watch,
             wake,
+            seen_again: Arc::default(),
             lane,
             connect,
             acquire_timeout: settings.acquire_timeout,
@@ -308,7 +315,7 @@ impl Store for PgStore {
         self.within(deployments::running(&self.pool, limit)).await
     }
 
-    async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
+    async fn running_versions(&self, limit: usize) -> Result<Vec<Current>, StoreError> {
         self.within(deployments::running_versions(&self.watch, limit)).await
     }
 
@@ -340,8 +347,14 @@ impl Store for PgStore {
         self.within(deployments::events(&self.pool, id, after, limit)).await
     }
 
-    async fn claim_due(&self, holder: &HolderId, lease: Duration, limit: usize) -> Result<Vec<Claim>, StoreError> {
-        self.within(lease::claim_due(&self.pool, holder, lease, limit)).await
+    async fn claim_due(
+        &self,
+        holder: &HolderId,
+        lease: Duration,
+        limit: usize,
+        known: &Bundles,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.within(lease::claim_due(&self.pool, holder, lease, limit, known)).await
     }
 
     async fn next_due(&self, holder: &HolderId) -> Result<Option<Duration>, StoreError> {
@@ -353,6 +366,9 @@ impl Store for PgStore {
     }
 
     async fn settle(&self, holder: &HolderId, settlement: Settlement<'_>) -> Result<Settled, StoreError> {
+        if settlement.is_seen_again() {
+            return self.within(self.seen_again.settle(&self.pool, holder, settlement)).await;
+        }
         let is_news = settlement.is_news();
         let settled = lease::settle(&self.pool, holder, settlement);
         if is_news { self.news(settled).await } else { self.within(settled).await }

@@ -25,6 +25,8 @@ pub(super) struct DeploymentRow {
     pub record: Text,
     pub intent: Text,
     pub rollback_accepted_at: Option<Timestamp>,
+    /// When it was last looked at, if that changed nothing of the record.
+    pub seen_at: Option<Timestamp>,
     pub version: i64,
 }
 
@@ -32,7 +34,8 @@ impl DeploymentRow {
     pub fn read(self) -> Result<Versioned, StoreError> {
         let mut intent: Intent = serde_json::from_str(self.intent.0.get()).doing("reading a deployment's intent")?;
         intent.rollback_accepted_at = self.rollback_accepted_at.map(Timestamp::to_jiff);
-        let record: Deployment = serde_json::from_str(self.record.0.get()).doing("reading a deployment's record")?;
+        let mut record: Deployment = serde_json::from_str(self.record.0.get()).doing("reading a deployment's record")?;
+        record.seen.at = record.seen.at.max(self.seen_at.map(Timestamp::to_jiff));
         Ok(Versioned { deployment: Deployment { intent, ..record }, version: self.version })
     }
 

@@ -53,6 +53,17 @@ impl Wake {
         self.said.send_modify(|n| *n += 1);
     }
 
+    /// The other replicas are told now, and who waits here after `pause` if nothing else wakes him before: what is on record is being done
+    /// here already.
+    pub fn tell_others_first(&self, pause: Duration) {
+        self.said.send_modify(|n| *n += 1);
+        let changes = self.changes.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            changes.send_modify(|n| *n += 1);
+        });
+    }
+
     /// Waits until the other replicas are told of everything up to here, or `at_most` has passed.
     pub async fn all_told(&self, at_most: Duration) {
         let (said, mut told) = (*self.said.borrow(), self.told.subscribe());

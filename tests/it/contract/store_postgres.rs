@@ -14,8 +14,9 @@ use cutover::{
         weight::Weight,
     },
     engine::{
+        bundles::Bundles,
         drills::ports::{Begun, DrillStore, Due, NewDrill, Turn},
-        ports::{Commanded, LaneStore, Store, StoreError, TokenOwner},
+        ports::{Commanded, LaneStore, Settled, Settlement, Store, StoreError, TokenOwner},
     },
     store::{PgStore, StoreSettings},
 };
@@ -174,7 +175,7 @@ async fn a_lease_ends_by_the_databases_clock() {
     let mut raw = database.connection().await;
     // As if the database's clock had moved past the lease's end while ours has not.
     run(&mut raw, "update deployments set lease_until = now(), due_at = now()").await;
-    assert_eq!(store.claim_due(&replica(2), LEASE, 1).await.unwrap().len(), 1);
+    assert_eq!(store.claim_due(&replica(2), LEASE, 1, &Bundles::default()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -319,13 +320,27 @@ async fn one_replica_is_told_of_what_another_one_wrote() {
 }
 
 #[tokio::test]
+async fn what_comes_late_of_an_earlier_lease_gives_no_later_one_back() {
+    let database = database().await;
+    let store = database.store().await;
+    let web = release(&store, "web").await;
+    let old = claim(&store, &replica(1), web).await;
+    store.release_all(&replica(1)).await.unwrap();
+    let new = claim(&store, &replica(1), web).await;
+    assert_eq!(new.version, old.version, "nothing was written in between");
+    let seen_again = |claim| Settlement::new(claim, &old.deployment, &[], LEASE, true);
+    assert_eq!(store.settle(&replica(1), seen_again(&old)).await.unwrap(), Settled::Lost);
+    assert_eq!(store.settle(&replica(1), seen_again(&new)).await.unwrap(), Settled::Stored);
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_stops_no_other() {
     let database = database().await;
     let store = database.store().await;
     let (web, api) = (release(&store, "web").await, release(&store, "api").await);
     let mut raw = database.connection().await;
     run(&mut raw, "update deployments set record = record - 'strategy' where service = 'web'").await;
-    let claims = store.claim_due(&replica(1), LEASE, 10).await.unwrap();
+    let claims = store.claim_due(&replica(1), LEASE, 10, &Bundles::default()).await.unwrap();
     assert_eq!(claims.iter().map(|claim| claim.deployment.id).collect::<Vec<_>>(), [api]);
     assert_eq!(store.running(10).await.unwrap().len(), 1);
     assert!(matches!(store.get(web).await, Err(StoreError::Broken { .. })), "whoever asks for it is told");

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cutover::{
     domain::{deployment::Deployment, phase::Phase, time::BakeTime},
-    engine::{driver::drive, ports::Store, settings::EngineSettings},
+    engine::{bundles::Bundles, driver::drive, ports::Store, settings::EngineSettings},
 };
 use cutover_sim::scenario::Stage;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ fn patient() -> EngineSettings {
 async fn a_restarted_replica_goes_on_at_once_with_what_it_held_when_it_was_killed() {
     let house = House::new(declaration(&[1000]), patient()).await;
     let id = house.deploy("ami-0bb2").await;
-    let held = house.store.claim_due(&house.worker.holder, NEVER, 10).await.unwrap();
+    let held = house.store.claim_due(&house.worker.holder, NEVER, 10, &Bundles::default()).await.unwrap();
     assert_eq!(held.len(), 1, "the killed one was in the middle of a tick");
 
     let (stop, store) = (CancellationToken::new(), house.store.clone());

@@ -14,6 +14,7 @@ use cutover::{
     },
     engine::{
         api::RollbackOf,
+        bundles::Bundles,
         lane::Lane,
         ports::{Commanded, FaultKind, Settled, Store},
     },
@@ -300,7 +301,12 @@ async fn a_command_between_look_and_settle_makes_the_tick_lose() {
     let house = House::new(declaration(&STAGES), at_once()).await;
     let id = house.deploy("ami-0bb2").await;
     house.until(id, "a stage", |d| matches!(d.phase, Phase::Shifting { .. })).await;
-    let claim = house.store.claim_due(&house.worker.holder, house.worker.settings.lease, 1).await.unwrap().remove(0);
+    let claim = house
+        .store
+        .claim_due(&house.worker.holder, house.worker.settings.lease, 1, &Bundles::default())
+        .await
+        .unwrap()
+        .remove(0);
     house.give(id, Command::Pause).await;
     assert_eq!(house.worker.tick(claim).await.unwrap(), Settled::Lost);
 }
@@ -326,9 +332,12 @@ async fn cancel_before_traffic_ends_cancelled_with_nothing_left() {
     let id = house.deploy("ami-0bb2").await;
     house.until(id, "provisioning", |d| d.phase == Phase::Provisioning).await;
     house.tick().await;
+    let known = &house.worker.bundles;
+    known.confirm(house.store.as_ref(), 10).await.unwrap();
     house.give(id, Command::Cancel).await;
     let d = house.until(id, "the end", ended).await;
     assert_eq!(d.status(), Status::Cancelled);
+    assert!(known.of(id).is_none(), "what has ended is remembered");
     let world = house.cloud.world();
     assert_eq!((world.group_names(), world.rules_left()), (vec!["web-old".to_owned()], 0));
 }

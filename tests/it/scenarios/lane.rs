@@ -11,7 +11,7 @@ use cutover::{
     },
     engine::{
         api::{RollbackOf, RolledBack},
-        ports::FaultKind,
+        ports::{FaultKind, Store as _},
         settings::EngineSettings,
     },
 };
@@ -185,6 +185,23 @@ async fn shields_do_not_wait_for_what_an_old_copy_sent_ahead() {
     let asked = Instant::now();
     let answer = tokio::time::timeout(PATIENCE / 2, back(&house)).await;
     assert!(answer.is_ok_and(|answer| answer.accepted), "{:?}", asked.elapsed());
+    assert_eq!(house.cloud.world().rules_left(), 2, "a shield on each route");
+}
+
+#[tokio::test]
+async fn what_its_own_engine_wrote_is_known_to_the_lane_without_reading_it() {
+    let (mut house, id) = baking(settings()).await;
+    house.worker.bundles = house.bundles.clone();
+    house.bundles.confirm(house.store.as_ref(), 10).await.unwrap();
+    house.give(id, Command::Promote(PromoteTo::Next)).await;
+    let committing = house.until(id, "the commit", |d| matches!(d.phase, Phase::Committing { .. })).await;
+    let known = house.bundles.of(id).expect("it runs");
+    assert_eq!((known.record().phase, known.version), (committing.phase, house.store.get(id).await.unwrap().unwrap().version));
+    assert!(known.confirmed.age() < PATIENCE);
+    // Shields at once: nothing is sent ahead that an older record would have asked for.
+    let before = house.cloud.world().changes.len();
+    assert!(back(&house).await.accepted);
+    assert_eq!(house.cloud.world().changes[before], "raise_shields");
     assert_eq!(house.cloud.world().rules_left(), 2, "a shield on each route");
 }
 

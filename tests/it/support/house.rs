@@ -104,7 +104,10 @@ impl House {
         let journal = Arc::new(Journal::new(disk.clone(), Vec::new()));
         let holder = HolderId::new("replica-1");
         let times = Arc::new(RollbackTimes::default());
-        let worker = Worker { store: store.clone(), cloud: cloud.clone(), holder, journal: journal.clone(), times, settings };
+        // The engine is another replica's: what the lane knows of its steps is what it has read.
+        let (cloud_of, known) = (cloud.clone(), Arc::default());
+        let worker =
+            Worker { store: store.clone(), cloud: cloud_of, holder, journal: journal.clone(), times, bundles: known, settings };
         let lane = Arc::new(Lane::new(store.clone(), cloud.clone(), bundles.clone(), journal.clone(), settings));
         Self { store, cloud, worker, lane, bundles, journal, disk }
     }
@@ -123,7 +126,9 @@ impl House {
     /// One tick of whatever is due.
     pub async fn tick(&self) -> Vec<Settled> {
         let mut settled = Vec::new();
-        for claim in self.store.claim_due(&self.worker.holder, self.worker.settings.lease, 10).await.unwrap() {
+        for claim in
+            self.store.claim_due(&self.worker.holder, self.worker.settings.lease, 10, &self.worker.bundles).await.unwrap()
+        {
             settled.push(self.worker.tick(claim).await.unwrap());
         }
         settled

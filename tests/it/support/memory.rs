@@ -2,6 +2,7 @@
 
 mod drills;
 mod orphans;
+mod rows;
 mod weather;
 
 use std::{
@@ -25,25 +26,17 @@ use cutover::{
         readiness::Took,
         time,
     },
-    engine::age::RecordClock,
     engine::ports::{
-        Claim, Commanded, Environment, Filter, Inserted, LaneStore, NewDeployment, RecordFacts, Settled, Settlement, Store,
-        StoreError, StoredEvent, TokenOwner, Versioned,
+        Claim, Commanded, Current, Environment, Filter, Inserted, LaneStore, NewDeployment, RecordFacts, Settled, Settlement,
+        Store, StoreError, StoredEvent, TokenOwner, Versioned,
     },
+    engine::{age::RecordClock, bundles::Bundles},
 };
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use rows::Row;
 pub use weather::{Sky, Weather};
-
-#[derive(Debug)]
-struct Row {
-    deployment: Deployment,
-    version: i64,
-    lease: Option<(HolderId, Instant)>,
-    due: Instant,
-    quiet_from: Option<Timestamp>,
-}
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -107,31 +100,6 @@ impl MemoryStore {
             self.news.notify_waiters();
         }
         Commanded::Done { deployment, changed }
-    }
-}
-
-impl Row {
-    fn versioned(&self) -> Versioned {
-        Versioned { deployment: self.deployment.clone(), version: self.version }
-    }
-
-    fn holds(&self) -> Vec<String> {
-        let d = &self.deployment;
-        if d.phase.is_terminal() {
-            return Vec::new();
-        }
-        let mut held = vec![format!("environment {}", d.target)];
-        held.extend(d.declaration.routes.iter().map(|route| format!("route {route}")));
-        if let Some(plan) = &d.plan {
-            let slots = [&plan.blue_slot, &plan.green.slot].into_iter().flat_map(|slot| slot.target_groups());
-            held.extend(slots.map(|target_group| format!("slot {target_group}")));
-            held.push(format!("group {}", plan.green.group));
-            held.extend(plan.blue.iter().map(|blue| format!("group {}", blue.group)));
-            for route in &plan.routes {
-                held.extend([route.overlay_number, route.shield_number].map(|n| format!("number {} {n}", route.listener)));
-            }
-        }
-        held
     }
 }
 
@@ -286,8 +254,10 @@ impl Store for MemoryStore {
         Ok(tables.rows.values().filter(|row| !row.deployment.phase.is_terminal()).take(limit).map(Row::versioned).collect())
     }
 
-    async fn running_versions(&self, limit: usize) -> Result<Vec<(DeploymentId, i64)>, StoreError> {
-        Ok(self.running(limit).await?.into_iter().map(|read| (read.deployment.id, read.version)).collect())
+    async fn running_versions(&self, limit: usize) -> Result<Vec<Current>, StoreError> {
+        let current =
+            |read: Versioned| Current { id: read.deployment.id, version: read.version, seen_at: read.deployment.seen.at };
+        Ok(self.running(limit).await?.into_iter().map(current).collect())
     }
 
     async fn some(&self, ids: &[DeploymentId]) -> Result<Vec<Versioned>, StoreError> {
@@ -354,7 +324,13 @@ impl Store for MemoryStore {
             .collect())
     }
 
-    async fn claim_due(&self, holder: &HolderId, lease: Duration, limit: usize) -> Result<Vec<Claim>, StoreError> {
+    async fn claim_due(
+        &self,
+        holder: &HolderId,
+        lease: Duration,
+        limit: usize,
+        _known: &Bundles,
+    ) -> Result<Vec<Claim>, StoreError> {
         let now = Instant::now();
         let mut claims = Vec::new();
         for row in self.tables().rows.values_mut() {
@@ -363,7 +339,13 @@ impl Store for MemoryStore {
                 row.lease = Some((holder.clone(), now + lease));
                 row.due = now + lease;
                 let (deployment, clock) = (row.deployment.clone(), RecordClock::showing(Timestamp::now()));
-                claims.push(Claim { deployment, version: row.version, lease_ends: now + lease, clock });
+                claims.push(Claim {
+                    deployment,
+                    version: row.version,
+                    lease_ends: now + lease,
+                    lease_until: time::after(clock.now(), lease),
+                    clock,
+                });
             }
         }
         Ok(claims)
@@ -396,6 +378,12 @@ impl Store for MemoryStore {
         let Some(row) = tables.rows.get(&id) else { return Ok(Settled::Lost) };
         if row.version != settlement.claim.version || row.lease.as_ref().is_none_or(|(by, _)| by != holder) {
             return Ok(Settled::Lost);
+        }
+        if settlement.is_seen_again() {
+            let row = tables.rows.get_mut(&id).expect("found above");
+            row.deployment.seen.at = settlement.next.seen.at;
+            (row.lease, row.due) = (None, Instant::now() + settlement.due);
+            return Ok(Settled::Stored);
         }
         let mut next = settlement.next.clone();
         next.intent = row.deployment.intent.clone();

@@ -20,7 +20,10 @@ use cutover::{
         phase::Phase,
         plan::{BluePlan, GreenPlan, Plan, RoutePlan},
     },
-    engine::ports::{Claim, Commanded, Inserted, NewDeployment, Settled, Settlement, Store, Versioned},
+    engine::{
+        bundles::Bundles,
+        ports::{Claim, Commanded, Inserted, NewDeployment, Settled, Settlement, Store, Versioned},
+    },
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -155,7 +158,7 @@ pub async fn read(store: &impl Store, id: DeploymentId) -> Deployment {
 
 /// The claim of one deployment, which must be due.
 pub async fn claim(store: &impl Store, holder: &HolderId, id: DeploymentId) -> Claim {
-    let claims = store.claim_due(holder, LEASE, 100).await.unwrap();
+    let claims = store.claim_due(holder, LEASE, 100, &Bundles::default()).await.unwrap();
     claims.into_iter().find(|claim| claim.deployment.id == id).expect("it is due and free")
 }
 
@@ -173,7 +176,7 @@ pub async fn settle_with(
     events: &[Event],
     due: Duration,
 ) -> Settled {
-    store.settle(holder, Settlement { claim, next, events, due }).await.unwrap()
+    store.settle(holder, Settlement::new(claim, next, events, due, false)).await.unwrap()
 }
 
 /// Takes it to `phase` as the engine would: claimed, planned if it was not, settled.

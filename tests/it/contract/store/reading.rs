@@ -7,7 +7,7 @@ use cutover::{
         phase::Phase,
         readiness::Took,
     },
-    engine::ports::{Filter, LaneStore, Store},
+    engine::ports::{Current, Filter, LaneStore, Store},
 };
 
 use super::*;
@@ -71,7 +71,7 @@ async fn the_running_ones_and_the_outcomes_are_apart(store: &impl Store, _: &imp
     let made = five_of_web(store).await;
     let running = store.running(10).await.unwrap();
     assert_eq!(running.iter().map(|read| read.deployment.id).collect::<Vec<_>>(), [made[4]]);
-    assert_eq!(store.running_versions(10).await.unwrap(), [(made[4], 1)]);
+    assert_eq!(store.running_versions(10).await.unwrap(), [Current { id: made[4], version: 1, seen_at: None }]);
     let nobody = DeploymentId::new(Uuid::now_v7());
     let mut some: Vec<_> =
         store.some(&[made[0], nobody, made[4]]).await.unwrap().iter().map(|read| read.deployment.id).collect();
