@@ -32,17 +32,17 @@ pub(super) fn of_route(
     };
     let Some((base, base_forward)) = base else { return Some(Box::new(gone(&form, planned, overlay))) };
     let base_form = base.form();
-    let base_is = base_form.as_ref().map(Meaning::of_base).map_err(Clone::clone);
+    let base_is = base_form.clone().map(Meaning::of_base);
     let (base_was, overlay_was) = (Meaning::of_base(&form), Meaning::of_overlay(&form, planned));
 
     let mut edits = number(Layer::Base, planned.base_number, base.number);
     edits.extend(elsewhere(Layer::Base, base, base_forward));
     edits.extend(differences(Layer::Base, &base_was, &base_is));
     let as_now = base_is.as_ref().is_ok_and(|is| *is != base_was);
-    let now = base_form.ok().filter(|_| as_now).map(|seen| Form { split_stickiness: form.split_stickiness, ..seen });
+    let now = base_form.ok().filter(|_| as_now).map(|seen| Form { split_stickiness: form.split_stickiness, ..seen.clone() });
     let (mut overlay_as_planned, mut overlay_as_base) = (true, now.is_none());
     if let Some((overlay, forward)) = overlay {
-        let is = overlay.form().map(|form| Meaning::of_base(&form));
+        let is = overlay.form().map(Meaning::of_base);
         overlay_as_planned = is.as_ref().is_ok_and(|is| *is == overlay_was);
         overlay_as_base = match &now {
             Some(now) => is.as_ref().is_ok_and(|is| *is == Meaning::of_overlay(now, planned)),
@@ -73,7 +73,7 @@ pub(super) fn of_route(
 /// A base that was deleted.
 fn gone(form: &Form, planned: &RoutePlan, overlay: Option<SeenForward<'_>>) -> Edited {
     let overlay_was = Meaning::of_overlay(form, planned);
-    let is_it = |(rule, _): SeenForward<'_>| rule.form().is_ok_and(|form| Meaning::of_base(&form) == overlay_was);
+    let is_it = |(rule, _): SeenForward<'_>| rule.form().is_ok_and(|form| Meaning::of_base(form) == overlay_was);
     Edited {
         edits: vec![edit(Layer::Base, Field::Rule, "there", "deleted")],
         overlay_as_planned: overlay.is_none_or(is_it),
@@ -90,8 +90,8 @@ fn taken(planned: &RoutePlan, base: &SeenRule, now: Option<&Form>, rules: &[Seen
     }
     if let Some(number) = base.number {
         let others = rules.iter().filter(|rule| rule.number != Some(planned.overlay_number));
-        let others = others.filter_map(|rule| Some((&rule.rule, rule.number?, rule.conditions())));
-        numbers::still_fits((planned.shield_number, planned.overlay_number), number, &base.conditions(), others)?;
+        let others = others.filter_map(|rule| Some((&rule.rule, rule.number?, rule.conditions().to_vec())));
+        numbers::still_fits((planned.shield_number, planned.overlay_number), number, base.conditions(), others)?;
     }
     Ok(plan)
 }

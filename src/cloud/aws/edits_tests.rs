@@ -87,7 +87,7 @@ fn planned(base: &Rule) -> RoutePlan {
 /// What is told of base and overlay, with further rules beside them.
 fn look(planned: &RoutePlan, base: Option<&Rule>, overlay: &Rule, others: &[Rule]) -> Option<Edited> {
     let (blue, green) = slots();
-    let seen = |rule: &Rule| SeenRule::read(rule.clone()).unwrap();
+    let seen = |rule: &Rule| SeenRule::read(rule).unwrap();
     let rules: Vec<_> = base.into_iter().chain([overlay]).chain(others).map(seen).collect();
     let with = |name: &str| {
         let rule = rules.iter().find(|rule| rule.rule.as_str() == name)?;

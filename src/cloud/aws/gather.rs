@@ -165,18 +165,23 @@ impl<K: Ord + Clone, V: Clone> Inner<K, V> {
         let State { answers, calls, .. } = &mut *state;
         let Some(call) = calls.get_mut(&id) else { return (now, Vec::new()) };
         call.left_at = Some(now);
+        let room = self.keys_max.saturating_sub(call.keys.len());
         let mut others: Vec<_> = answers
             .iter()
+            .filter(|_| room > 0)
             .filter(|(key, answer)| {
                 !call.keys.contains(key)
                     && now.duration_since(answer.wanted_at) < INTEREST
                     && now.duration_since(answer.asked_at) >= YOUNG
             })
-            .map(|(key, answer)| (answer.asked_at, key.clone()))
+            .map(|(key, answer)| (answer.asked_at, key))
             .collect();
-        others.sort();
-        let room = self.keys_max.saturating_sub(call.keys.len());
-        call.keys.extend(others.into_iter().take(room).map(|(_, key)| key));
+        if others.len() > room {
+            // There may be thousands: only who is among the first matters, not in which order.
+            others.select_nth_unstable(room);
+        }
+        let longest_ago: Vec<_> = others.into_iter().take(room).map(|(_, key)| key.clone()).collect();
+        call.keys.extend(longest_ago);
         (now, call.keys.iter().cloned().collect())
     }
 

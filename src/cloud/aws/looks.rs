@@ -23,7 +23,7 @@ use crate::{
 /// The answers of one account and region.
 #[derive(Debug)]
 pub(super) struct Looks {
-    groups: Gather<GroupName, SeenGroup>,
+    groups: Gather<GroupName, Arc<SeenGroup>>,
     rules: Gather<ListenerRef, Arc<Vec<SeenRule>>>,
 }
 
@@ -57,7 +57,7 @@ impl When {
 
 impl Clients {
     /// Those of the named groups that are there.
-    pub(super) async fn groups(&self, names: &[&GroupName], when: When) -> Result<BTreeMap<GroupName, SeenGroup>, Fault> {
+    pub(super) async fn groups(&self, names: &[&GroupName], when: When) -> Result<BTreeMap<GroupName, Arc<SeenGroup>>, Fault> {
         let names: Vec<_> = names.iter().map(|name| (*name).clone()).collect();
         let clients = self.clone();
         let fetch = move |names: Vec<GroupName>| {
@@ -65,7 +65,7 @@ impl Clients {
             async move {
                 let deadline = clients.latest_answer();
                 let groups = groups::named(&clients, &names.iter().collect::<Vec<_>>(), deadline).await?;
-                Ok(groups.into_iter().map(|group| (group.name.clone(), group)).collect())
+                Ok(groups.into_iter().map(|group| (group.name.clone(), Arc::new(group))).collect())
             }
             .boxed()
         };

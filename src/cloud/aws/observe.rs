@@ -96,7 +96,7 @@ impl Look<'_> {
             plan.routes.iter().enumerate().map(|(i, route)| route_view(cloud, d, plan, i, route, &listeners)).collect();
 
         let find = |name| match &groups {
-            Ok(groups) => groups.get(name).map_or(Known::Absent, Known::Seen),
+            Ok(groups) => groups.get(name).map_or(Known::Absent, |group| Known::Seen(&**group)),
             Err(fault) => unknown(fault.clone()),
         };
         let green = find(&plan.green.group);
@@ -112,7 +112,7 @@ impl Look<'_> {
     }
 
     /// The groups; then, where it matters what they show, green's targets and its failed launches.
-    async fn at_groups(self) -> (Result<BTreeMap<GroupName, SeenGroup>, Fault>, SeenTargets, Booting) {
+    async fn at_groups(self) -> (Result<BTreeMap<GroupName, Arc<SeenGroup>>, Fault>, SeenTargets, Booting) {
         let green = &self.plan.green;
         let names: Vec<_> = self.plan.blue.iter().map(|blue| &blue.group).chain([&green.group]).collect();
         let groups = self.clients.groups(&names, self.when).await;

@@ -19,7 +19,10 @@ use super::{
     operation::Operation,
 };
 use crate::{
-    domain::ids::{ListenerRef, RuleRef, SlotRef, TargetGroupRef},
+    domain::{
+        ids::{ListenerRef, RuleRef, SlotRef, TargetGroupRef},
+        overlap::Condition,
+    },
     engine::ports::{Fault, FaultKind},
 };
 
@@ -42,26 +45,36 @@ pub(super) struct SeenRule {
     /// Where it forwards, with weights as AWS has them.
     pub(super) forwards: Vec<(TargetGroupRef, u32)>,
     pub(super) mark: Option<Mark>,
-    raw: Rule,
+    /// What of it can be copied, or a sentence that names what cannot. The SDK's own rule would take some kilobytes for each of the
+    /// thousands that a replica remembers: most of it room for kinds of actions that it has not.
+    form: Result<Form, String>,
+    conditions: Vec<Condition>,
 }
 
 impl SeenRule {
-    pub(super) fn read(raw: Rule) -> Option<Self> {
+    pub(super) fn read(raw: &Rule) -> Option<Self> {
         let number = match raw.priority()? {
             "default" => None,
             number => Some(number.parse().ok()?),
         };
-        Some(Self { rule: RuleRef::new(raw.rule_arn()?), number, forwards: form::forwards(&raw), mark: None, raw })
+        Some(Self {
+            rule: RuleRef::new(raw.rule_arn()?),
+            number,
+            forwards: form::forwards(raw),
+            mark: None,
+            form: Form::read(raw),
+            conditions: super::conditions::overlap(raw.conditions()),
+        })
     }
 
     /// # Errors
     /// A sentence that names what cannot be copied.
-    pub(super) fn form(&self) -> Result<Form, String> {
-        Form::read(&self.raw)
+    pub(super) fn form(&self) -> Result<&Form, String> {
+        self.form.as_ref().map_err(Clone::clone)
     }
 
-    pub(super) fn conditions(&self) -> Vec<crate::domain::overlap::Condition> {
-        super::conditions::overlap(self.raw.conditions())
+    pub(super) fn conditions(&self) -> &[Condition] {
+        &self.conditions
     }
 
     pub(super) fn names(&self, slot: &SlotRef) -> bool {
@@ -156,10 +169,10 @@ pub(super) async fn listed(clients: &Clients, listener: &ListenerRef, deadline: 
     for _ in 0..PAGES_MAX {
         let call = clients.elb.describe_rules().listener_arn(listener.as_str()).set_marker(marker);
         let page = clients.look(OPERATION, deadline, call.send()).await?;
-        for rule in page.rules.unwrap_or_default() {
+        for rule in page.rules() {
             rules.push(SeenRule::read(rule).ok_or_else(|| fault::incomplete(OPERATION, "a rule's ARN or priority"))?);
         }
-        marker = page.next_marker;
+        marker = page.next_marker.clone();
         if marker.is_none() {
             rules.sort_by_key(|rule| rule.number.unwrap_or(u32::MAX));
             return Ok(rules);

@@ -76,7 +76,7 @@ mod tests {
             .priority(if number == 0 { "default".to_owned() } else { number.to_string() })
             .conditions(RuleCondition::builder().field("path-pattern").path_pattern_config(path).build())
             .actions(Action::builder().r#type(ActionTypeEnum::Forward).forward_config(config).build());
-        SeenRule::read(rule.build()).unwrap()
+        SeenRule::read(&rule.build()).unwrap()
     }
 
     fn shifting(routes: usize) -> Deployment {

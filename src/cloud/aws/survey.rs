@@ -88,7 +88,7 @@ impl AwsCloud {
                 let ours = |group: &SeenGroup| deployment.is_some_and(|id| group.is_of(&self.installation, id));
                 sight.survey.green_name_taken = groups.get(&green).is_some_and(|group| !ours(group));
                 sight.note_blue(blue, &groups, &declaration.slots, &seen_slots);
-                sight.note_scaling(blue.and_then(|blue| groups.get(blue)), scaling);
+                sight.note_scaling(blue.and_then(|blue| groups.get(blue)).map(AsRef::as_ref), scaling);
             }
             Err(fault) => {
                 sight.unseen.push((Part::Groups, fault));
@@ -134,7 +134,7 @@ impl AwsCloud {
                 route.listener
             ));
         }
-        let mut form = base.form()?;
+        let mut form = base.form()?.clone();
         if !form.stickiness().is_some_and(|stickiness| stickiness.enabled)
             && let Some(seconds) = sticky_for(&base.forwards, slots, seen_slots)
         {
@@ -149,7 +149,7 @@ impl AwsCloud {
             Some(OtherRule {
                 rule: rule.rule.clone(),
                 number: rule.number?,
-                conditions: rule.conditions(),
+                conditions: rule.conditions().to_vec(),
                 owner: rule.mark.as_ref().and_then(|mark| mark.owner(&self.installation, named)),
             })
         });
@@ -157,7 +157,7 @@ impl AwsCloud {
             listener: route.listener.clone(),
             load_balancer: route.load_balancer.clone(),
             number: base.number,
-            conditions: if base.number.is_some() { base.conditions() } else { Vec::new() },
+            conditions: if base.number.is_some() { base.conditions().to_vec() } else { Vec::new() },
             forwards: base.forwards.clone(),
             form: serde_json::to_value(form).map_err(|error| format!("it could not be kept: {error}"))?,
             others: others.collect(),
@@ -206,7 +206,7 @@ impl Sight {
     fn note_blue(
         &mut self,
         blue: Option<&GroupName>,
-        groups: &BTreeMap<GroupName, SeenGroup>,
+        groups: &BTreeMap<GroupName, Arc<SeenGroup>>,
         slots: &[SlotRef],
         seen_slots: &[SeenSlot],
     ) {
@@ -309,7 +309,7 @@ fn sticky_for(forwards: &[(TargetGroupRef, u32)], slots: &[SlotRef], seen_slots:
 fn note_blue(
     survey: &mut Survey,
     name: &GroupName,
-    groups: &BTreeMap<GroupName, SeenGroup>,
+    groups: &BTreeMap<GroupName, Arc<SeenGroup>>,
     slots: &[SlotRef],
     seen_slots: &[SeenSlot],
 ) {
