@@ -39,6 +39,8 @@ pub struct Compared {
     pub service: Sample,
     pub bare: Sample,
     pub serial: Sample,
+    /// A request for nothing: what the service's own door takes.
+    pub greeting: Sample,
     /// Answered before they were on record.
     pub without_record: u32,
 }
@@ -57,7 +59,7 @@ impl Compared {
         };
         format!(
             "{name}: {} rollbacks, p50 {:.2} ms, p99 {:.2} ms · bare p50 {:.2} ms, p99 {:.2} ms · ratio p50 {:.3}, p99 {:.3}{serial} \
-             · {} before they were on record",
+             · a request for nothing p50 {:.2} ms · {} before they were on record",
             service.len(),
             service.p50(),
             service.p99(),
@@ -65,6 +67,7 @@ impl Compared {
             bare.p99(),
             self.ratio(Sample::p50),
             self.ratio(Sample::p99),
+            self.greeting.p50(),
             self.without_record,
         )
     }
@@ -78,6 +81,7 @@ impl Compared {
             "bare_p50_ms": self.bare.p50(),
             "bare_p99_ms": self.bare.p99(),
             "serial_p50_ms": self.serial.p50(),
+            "greeting_p50_ms": self.greeting.p50(),
             "added_p50_ms": self.service.p50() - self.bare.p50(),
             "ratio_p50": self.ratio(Sample::p50),
             "ratio_p99": self.ratio(Sample::p99),

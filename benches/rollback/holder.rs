@@ -3,10 +3,6 @@
 
 use std::time::Duration;
 
-use cutover::store::{
-    embedded::{Embedded, EmbeddedSettings},
-    state_dir::StateDir,
-};
 use cutover_sim::{
     bench::fleet::{Fleet, Making},
     faults::{Effect, Fault},
@@ -18,7 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Flags, PLENTY, figures::Sample, rolled_back};
+use crate::{Flags, figures::Sample, rolled_back, started};
 
 /// Deployments whose lease the dead one had, and as many that were free. Together with the next, fewer than one replica's ticks at a time.
 const HELD: usize = 24;
@@ -64,11 +60,8 @@ impl Holder {
 
 pub async fn measured(flags: &Flags) -> Result<Holder, String> {
     let folder = flags.folder.join("holder");
-    std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
-    let state = StateDir::open(&folder.join("database")).map_err(|error| format!("the database's folder: {error}"))?;
-    let database = Embedded::start(&state, &EmbeddedSettings::default()).await.map_err(|error| format!("{error:?}"))?;
+    let (database, config) = started(&folder).await?;
     let url = database.url().expose_secret().to_owned();
-    let config = format!("{PLENTY}\n[database]\nurl = \"{url}\"\n");
     let interrupt = CancellationToken::new();
     let making = Making {
         program: std::path::Path::new(env!("CARGO_BIN_EXE_cutover")),

@@ -224,13 +224,18 @@ struct Measured {
     busy: f64,
 }
 
-async fn with_a_database(flags: &Flags, row: Row) -> Result<Measured, String> {
-    let folder = flags.folder.join(row.name);
-    std::fs::create_dir_all(&folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
+/// A database below `folder`, and the settings of a service that keeps its records there.
+async fn started(folder: &Path) -> Result<(Embedded, String), String> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("creating {}: {error}", folder.display()))?;
     let state = StateDir::open(&folder.join("database")).map_err(|error| format!("the database's folder: {error}"))?;
     let database = Embedded::start(&state, &EmbeddedSettings::default()).await.map_err(|error| format!("{error:?}"))?;
-    let url = database.url().expose_secret().to_owned();
-    let config = format!("{PLENTY}\n[database]\nurl = \"{url}\"\n");
+    let config = format!("{PLENTY}\n[database]\nurl = \"{}\"\n", database.url().expose_secret());
+    Ok((database, config))
+}
+
+async fn with_a_database(flags: &Flags, row: Row) -> Result<Measured, String> {
+    let folder = flags.folder.join(row.name);
+    let (database, config) = started(&folder).await?;
     let interrupt = CancellationToken::new();
     let making = Making {
         program: Path::new(env!("CARGO_BIN_EXE_cutover")),
@@ -280,14 +285,14 @@ async fn compare(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, fo
     if row.stopped {
         database.stop().await.map_err(|error| format!("stopping the database: {error}"))?;
     }
-    let mut compared =
-        Compared { without_record: 0, service: Sample::default(), bare: Sample::default(), serial: Sample::default() };
+    let none = Sample::default;
+    let mut compared = Compared { without_record: 0, service: none(), bare: none(), serial: none(), greeting: none() };
     for i in 0..flags.rollbacks as usize {
         let mut next = || rules.next().ok_or("there are no spare rules left");
         // In turn, so that none is always the first.
-        for turn in 0..3 {
+        for turn in 0..4 {
             tokio::time::sleep(PAUSE).await;
-            match (i + turn) % 3 {
+            match (i + turn) % 4 {
                 0 => {
                     let (took, on_record) = rolled_back(fleet, i).await?;
                     // Where there is a database, one that is too slow is gone on without: counted, and its time with the others'.
@@ -296,6 +301,7 @@ async fn compare(flags: &Flags, row: Row, fleet: &Fleet, database: &Embedded, fo
                 }
                 1 if row.stopped => compared.bare.add(bare.journaled(&next()?).await?),
                 1 => compared.bare.add(bare.together(copies.next().ok_or("there are no copies left")?, &next()?).await?),
+                2 => compared.greeting.add(fleet.greeted().await?),
                 _ if row.stopped => {}
                 _ => {
                     let copy = copies.next().ok_or("there are no copies left")?;

@@ -259,6 +259,18 @@ impl Fleet {
         answer.text().await.map_err(|error| format!("reading the metrics: {error}"))
     }
 
+    /// How long the service takes to say that it is there.
+    ///
+    /// # Errors
+    /// It was not answered.
+    pub async fn greeted(&self) -> Result<Duration, String> {
+        let asked = Instant::now();
+        let answer = self.client.get(self.url("/livez")).timeout(ANSWER_WITHIN).send().await;
+        let answer = answer.map_err(|error| format!("asking whether the service is there: {error}"))?;
+        answer.bytes().await.map_err(|error| format!("reading whether the service is there: {error}"))?;
+        Ok(asked.elapsed())
+    }
+
     /// How often AWS was asked so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
