@@ -132,7 +132,7 @@ async fn begun_by_us(api: &Api, args: &Deploy, running: Option<&str>) -> Result<
 fn say_how_to_go_back(api: &Api, target: &Pair) {
     render::say(&format!("to go back:  cutover rollback {target} --reason WHY"));
     render::say(&format!(
-        "        or:  curl -fsS -X POST {}{}/rollback -H \"Authorization: Bearer $CUTOVER_TOKEN\" --json '{{\"reason\":\"WHY\"}}'",
+        "        or:  curl -sS --fail-with-body -X POST {}{}/rollback -H \"Authorization: Bearer $CUTOVER_TOKEN\" --json '{{\"reason\":\"WHY\"}}'",
         api.base(),
         target.path()
     ));

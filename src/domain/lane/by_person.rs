@@ -32,7 +32,10 @@ pub enum ByPerson {
 /// Judged by a look that began just now.
 #[must_use]
 pub fn by_person(d: &Deployment, o: &Observation, timing: &Timing) -> ByPerson {
-    let Some(plan) = &d.plan else { return ByPerson::Back };
+    // A file from before the plan says nothing of what another replica has opened since.
+    let Some(plan) = &d.plan else {
+        return ByPerson::Refused("nothing was planned yet when it was last read: a newer file is needed".to_owned());
+    };
     if d.phase == Phase::Retiring {
         return ByPerson::Refused("it was past its commit when it was last read, and blue is on its way out".to_owned());
     }
@@ -187,7 +190,8 @@ mod tests {
         (provisioning.phase, provisioning.overlays) = (Phase::Provisioning, Vec::new());
         assert!(!sent(by_person(&provisioning, &o, &Timing::default())), "a shield is the order to stop");
         let pending = sample::pending(1, 2, sample::strategy(&[100], 0));
-        assert_eq!(by_person(&pending, &o, &Timing::default()), ByPerson::Back);
+        let old = by_person(&pending, &o, &Timing::default());
+        assert!(matches!(&old, ByPerson::Refused(why) if why.contains("newer")), "another replica may have gone on: {old:?}");
     }
 
     #[test]

@@ -39,7 +39,10 @@ async fn zero_when_the_release_succeeds() {
     assert_eq!(result["status"], "succeeded");
     assert!(ran.err.contains("2026-11-24T12:03:11.000Z weight 5 -> 25"), "{ran:?}");
     assert!(ran.err.contains("cutover rollback web/prod --reason WHY"), "{ran:?}");
-    assert!(ran.err.contains(&format!("curl -fsS -X POST {}/v1/services/web/environments/prod/rollback", fake.url)), "{ran:?}");
+    assert!(
+        ran.err.contains(&format!("curl -sS --fail-with-body -X POST {}/v1/services/web/environments/prod/rollback", fake.url)),
+        "{ran:?}"
+    );
 
     let first = &fake.asked()[0];
     assert_eq!(first.body, json!({"image": "ami-0bb2", "reason": "8.3.0"}));
