@@ -79,13 +79,18 @@ impl Scene {
     }
 
     async fn at(place: &Place, role: Option<AssumedRole>, stage: &Stage, clocks: Clocks) -> Self {
-        let options = Options { scale: 0.01, clocks, ..Options::default() };
+        const SCALE: f64 = 0.01;
+        let options = Options { scale: SCALE, clocks, ..Options::default() };
+        let propagation = clocks.propagation_max.mul_f64(SCALE);
         let sim = Sim::start(options).await.expect("a free port on loopback");
         let staged = sim.stage_at(place, stage).expect("a stage as this file makes them");
         let land = sim.land(place).expect("it was just staged at");
         let scene = Self { sim, staged, land, role };
         let wanted = usize::try_from(stage.servers).unwrap();
         scene.until("blue serves", || scene.healthy(scene.blue()) >= wanted).await;
+        // Its users begin when no node is left that has not heard of it: one of them was answered 503, before anything was deployed.
+        let serves = Instant::now();
+        scene.until("every node knows", || serves.elapsed() > propagation).await;
         scene
     }
 

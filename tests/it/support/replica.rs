@@ -72,7 +72,8 @@ impl Replica {
         let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
         let (cloud, holder) = (Arc::new(scene.cloud_on(&budget)), HolderId::new("replica-1"));
         let times = Arc::new(RollbackTimes::default());
-        let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), times, settings };
+        let known = bundles.clone();
+        let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), times, bundles: known, settings };
         let lane = Arc::new(Lane::new(store.clone(), back, bundles.clone(), journal, settings));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(drive(Arc::new(worker), pulse, stop.clone()));

@@ -77,15 +77,25 @@ impl Ground {
     async fn bring_to(&mut self, at: At, weather: Weather) -> Result<(), String> {
         if at == At::RollingBack {
             self.until(0, "half of the traffic", |d| d["weight"]["observed"] == 50).await?;
+            self.has_met_users().await?;
             self.services[0].done("POST", &format!("{HOME}/rollback"), Some(json!({"reason": "INC-0"}))).await;
             self.acknowledged = Some(Instant::now());
         }
         self.until(0, at.phase(), |d| at.is_reached(d, &self.scene, weather, self.holds_something())).await?;
+        if matches!(at, At::Shifting | At::Baking) {
+            self.has_met_users().await?;
+        }
         if weather.is_without_database() {
             // What it would go by is on its disk, and so in its memory.
             self.remembers(at).await?;
         }
         Ok(())
+    }
+
+    /// Else it may be back before anybody has met green, and have taken nothing back.
+    async fn has_met_users(&self) -> Result<(), String> {
+        let met = self.scene.comes(PATIENCE, || self.load.record().last_answer("v2").is_some()).await;
+        met.then_some(()).ok_or_else(|| "green never had a user".to_owned())
     }
 
     /// Sets a fault that is let go with the others.
