@@ -16,7 +16,7 @@ SUITES = {
     "committing": "a rollback at every point of `committing`",
     "anywhere": "a rollback from every phase, in every weather",
 }
-WORLD = re.compile(r"^world `(.+?)`( without a rule \((\w+)\))?: (\d+) states, (\d+) steps,.* ([\d.]+) s$", re.M)
+WORLD = re.compile(r"^\.*world `(.+?)`( without a rule \((\w+)\))?: (\d+) states, (\d+) steps,.* ([\d.]+) s$", re.M)
 
 
 def explorer(log: pathlib.Path):
