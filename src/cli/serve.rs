@@ -155,7 +155,8 @@ async fn work(
     let edge = http::Edge::new(Arc::new(app) as Arc<dyn Api>, settings.timing, stop.clone());
 
     let mut parts = Parts { parts: JoinSet::new(), opened: base.opened.clone(), stop: stop.clone() };
-    parts.at_once(lane::keep_warm(lane, stop.clone()));
+    parts.at_once(lane::keep_warm(lane.clone(), stop.clone()));
+    parts.at_once(lane::keep_brought_about(lane, stop.clone()));
     parts.at_once(keeping::keep_bundles(bundles.clone(), files.clone(), stop.clone()));
     parts.with_records(driver::drive(worker, pulse, stop.clone()));
     parts.with_records(bundles::keep_fresh(bundles, store.clone(), settings, stop.clone()));

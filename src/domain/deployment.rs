@@ -161,6 +161,15 @@ pub struct GoingBack {
     pub observed_at: Option<Timestamp>,
 }
 
+impl GoingBack {
+    /// By a person, as they asked for it.
+    #[must_use]
+    pub fn ordered(given: &Given) -> Self {
+        let (by, reason, requested_at) = (given.by.clone(), given.reason.clone(), given.at);
+        Self { trigger: Trigger::Manual, by, reason, requested_at, accepted_at: None, observed_at: None }
+    }
+}
+
 /// What made a deployment go back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -46,6 +46,13 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Of a record that the database has just given; `began`: before it was asked.
+    #[must_use]
+    pub fn read(read: Versioned, began: Confirmed) -> Self {
+        let Versioned { deployment, version } = read;
+        Self { deployment: Arc::new(deployment), version, confirmed: began, seen_at: None, of_this_run: true }
+    }
+
     /// The record as it was last confirmed.
     #[must_use]
     pub fn record(&self) -> Deployment {

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -19,7 +19,10 @@ use super::{
     local::{Entry, Line, LocalFiles},
     ports::{Commanded, LaneStore, StoreError},
 };
-use crate::domain::{deployment::Deployment, ids::DeploymentId};
+use crate::domain::{
+    deployment::{Deployment, GoingBack},
+    ids::DeploymentId,
+};
 
 /// How often the database is asked whether it takes what waits.
 const REPLAY_EVERY: Duration = Duration::from_millis(250);
@@ -30,6 +33,8 @@ struct Waiting {
     entry: Entry,
     /// It is on the disk, and outlives this process.
     written: bool,
+    /// In this run; whoever asked tries it then for as long as they wait.
+    asked: Option<Instant>,
 }
 
 /// What waits for its record.
@@ -46,7 +51,7 @@ impl Journal {
     /// With what an earlier run left.
     #[must_use]
     pub fn new(files: Arc<dyn LocalFiles>, left: Vec<Entry>) -> Self {
-        let waiting = left.into_iter().map(|entry| (entry.deployment, Waiting { entry, written: true })).collect();
+        let waiting = left.into_iter().map(|entry| (entry.deployment, Waiting { entry, written: true, asked: None })).collect();
         Self { files, waiting: Mutex::new(waiting), accepted: Mutex::default(), news: Notify::new() }
     }
 
@@ -78,7 +83,8 @@ impl Journal {
         let id = entry.deployment;
         let known = self.waiting().get(&id).is_some_and(|waiting| waiting.written);
         let outcome = if known { Ok(()) } else { self.files.append(Line::Asked(entry.clone())).await };
-        self.waiting().entry(id).or_insert(Waiting { entry, written: false }).written |= outcome.is_ok();
+        let asked = Some(Instant::now());
+        self.waiting().entry(id).or_insert(Waiting { entry, written: false, asked }).written |= outcome.is_ok();
         self.news.notify_one();
         outcome
     }
@@ -94,6 +100,27 @@ impl Journal {
             warn!(deployment = %id, %error, "the acceptance of a rollback could not be written down");
         }
         true
+    }
+
+    /// Remembers when all of it was seen at the load balancer.
+    pub(super) async fn observed(&self, id: DeploymentId, at: Timestamp) {
+        match self.waiting().get_mut(&id) {
+            Some(Waiting { entry, .. }) => entry.observed_at = entry.observed_at.or(Some(at)),
+            None => return,
+        }
+        // Not worth failing for: it would be seen again.
+        if let Err(error) = self.files.append(Line::Observed { deployment: id, at }).await {
+            warn!(deployment = %id, %error, "that a rollback was seen could not be written down");
+        }
+    }
+
+    /// Those that were not seen at the load balancer yet; but for the ones that somebody asked for so recently.
+    pub(super) fn not_seen(&self, recently: Duration) -> Vec<DeploymentId> {
+        let is_left = |waiting: &Waiting| {
+            let accepted = waiting.entry.accepted_at.is_some();
+            waiting.entry.observed_at.is_none() && (accepted || waiting.asked.is_none_or(|asked| asked.elapsed() >= recently))
+        };
+        self.waiting().iter().filter(|(_, waiting)| is_left(waiting)).map(|(id, _)| *id).collect()
     }
 
     /// A rollback that is on record was accepted; the database is told next. The first time stays.
@@ -118,6 +145,12 @@ impl Journal {
             && d.phase.may_go_back()
         {
             d.intent.rollback_accepted_at = d.intent.rollback_accepted_at.or(entry.accepted_at);
+            // The engine looks for itself once it has the order; until then this is who has.
+            if d.going_back.is_none() && entry.observed_at.is_some() {
+                let accepted_at = d.intent.rollback_accepted_at;
+                d.going_back =
+                    Some(GoingBack { accepted_at, observed_at: entry.observed_at, ..GoingBack::ordered(&entry.given) });
+            }
             // Of two who asked the first stays.
             d.intent.rollback = Some(entry.given);
         }

@@ -37,6 +37,8 @@ pub enum Line {
     Asked(Entry),
     /// The load balancer had accepted it.
     Accepted { deployment: DeploymentId, at: Timestamp },
+    /// Every route was seen to send nothing to green.
+    Observed { deployment: DeploymentId, at: Timestamp },
     /// It is on record now, or its deployment has ended.
     Over { deployment: DeploymentId },
 }
@@ -49,6 +51,8 @@ pub struct Entry {
     /// Who asked, when and why.
     pub given: Given,
     pub accepted_at: Option<Timestamp>,
+    #[serde(default)]
+    pub observed_at: Option<Timestamp>,
 }
 
 /// Files below the state folder.

@@ -5,6 +5,7 @@
 //! Where the record does not come in time `unrecorded` takes over; what is left after the answer is `work`'s to go on with.
 
 mod direct;
+mod journaled;
 mod unrecorded;
 mod warm;
 mod work;
@@ -24,6 +25,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    age::Confirmed,
     api::{Mode, RollbackOf, RolledBack, Trouble},
     bundles::{Bundle, Bundles},
     journal::Journal,
@@ -39,6 +41,7 @@ use crate::domain::{
     redeploy::{self, Way},
 };
 pub use direct::Sent;
+pub use journaled::keep_brought_about;
 pub use warm::keep_warm;
 use work::{Ahead, Under, Work, moment};
 
@@ -145,8 +148,9 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
                 answer => return answer,
             }
         }
+        let began = Confirmed::now();
         match (self.store.newest(target).await, redeploy) {
-            (Ok(Some(newest)), _) => self.of_newest(newest, given, until).await,
+            (Ok(Some(newest)), _) => self.of_newest(newest, began, given, until).await,
             (Ok(None), _) => Err(Trouble::NotFound("service/environment with a deployment")),
             // It is the rollback, and goes on when the database is back.
             (Err(_), Some(d)) => Ok(known(Arc::unwrap_or_clone(d))),
@@ -155,11 +159,11 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     }
 
     /// A service whose newest deployment had to be looked up: the running one, or the one that ended last.
-    async fn of_newest(&self, newest: Versioned, given: Given, until: Instant) -> Result<Outcome, Trouble> {
-        let d = newest.deployment;
-        match redeploy::way(&d, given.at, self.settings.rollback_repeats_for) {
-            Way::Back => self.of_known(d.id, None, given, until).await,
-            Way::Again => Ok(known(d)),
+    async fn of_newest(&self, newest: Versioned, began: Confirmed, given: Given, until: Instant) -> Result<Outcome, Trouble> {
+        match redeploy::way(&newest.deployment, given.at, self.settings.rollback_repeats_for) {
+            // What was just read is as good as what is remembered: should its commit not come, it is gone back by.
+            Way::Back => self.of_known(newest.deployment.id, Some(Bundle::read(newest, began)), given, until).await,
+            Way::Again => Ok(known(newest.deployment)),
             Way::Anew => Err(Trouble::NothingToRollBackTo),
         }
     }
@@ -174,7 +178,9 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         let began = Instant::now();
         let mut record = self.record(id, &given);
         let Some(bundle) = bundle else {
-            return self.recorded(heard(record.outcome.await)?, Ahead::default(), began, until).await;
+            // Nothing is known of it but its name: only the record says what to send.
+            let commanded = self.after_all(record, None, Some(until)).await?;
+            return self.recorded(commanded, Ahead::default(), began, until).await;
         };
         let early = lane::at_once(&bundle.deployment, bundle.confirmed.age(), &self.settings.timing);
         // Not sent, and not tried again, for longer than a copy is trusted: later the base may be on green.

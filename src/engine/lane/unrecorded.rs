@@ -59,6 +59,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             target: d.target.clone(),
             given: d.intent.rollback.clone().unwrap_or_else(|| given.clone()),
             accepted_at: None,
+            observed_at: None,
         };
         match self.decide(bundle, &d, until).await {
             Unrecorded::Send(orders) => Ok(self.shield(bundle, d, entry, orders, until).await),
@@ -74,7 +75,7 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         }
     }
 
-    async fn decide(&self, bundle: &Bundle, d: &Deployment, until: Instant) -> Unrecorded {
+    pub(super) async fn decide(&self, bundle: &Bundle, d: &Deployment, until: Instant) -> Unrecorded {
         let timing = self.timing();
         match lane::without_record(d, bundle.confirmed.age(), &timing, Timestamp::now()) {
             Unrecorded::Look(left) => {

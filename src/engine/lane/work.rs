@@ -24,6 +24,9 @@ use crate::{
 /// The most pause between two attempts: somebody is waiting for the answer.
 const RETRY_MAX: Duration = Duration::from_millis(500);
 
+/// In less no load balancer has answered yet.
+const SHORTEST_TRY: Duration = Duration::from_millis(50);
+
 /// Now, as exactly as the database keeps it: what is answered is what is read later.
 pub(super) fn moment() -> Timestamp {
     let now = Timestamp::now();
@@ -98,11 +101,11 @@ pub(super) struct Ahead {
 pub(super) struct Under(Arc<Mutex<HashSet<DeploymentId>>>);
 
 /// Taken for as long as this lives.
-struct Taken(Under, DeploymentId);
+pub(super) struct Taken(Under, DeploymentId);
 
 impl Under {
     /// `None` while somebody else has it.
-    fn take(&self, id: DeploymentId) -> Option<Taken> {
+    pub(super) fn take(&self, id: DeploymentId) -> Option<Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id).then(|| Taken(self.clone(), id))
     }
 }
@@ -123,7 +126,13 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
             return;
         }
         // One is enough: whoever asks again while it goes on tries for as long as they wait.
-        let Some(_taken) = self.under.take(work.d.id) else { return };
+        if let Some(taken) = self.under.take(work.d.id) {
+            self.bring_about(work, &taken).await;
+        }
+    }
+
+    /// Until nothing is left of it, or it may not go on.
+    pub(super) async fn bring_about(&self, mut work: Work, _taken: &Taken) {
         if !work.wanted.is_empty() {
             if !self.persist(&mut work).await {
                 return;
@@ -211,8 +220,14 @@ impl<L: Send + Sync, C: Cloud> Lane<L, C> {
             warn!(deployment = %d.id, action = action.name(), attempt, %fault, "the rollback was not accepted yet");
             // What the provider will never accept, a repeat does not change.
             let hopeless = matches!(fault.kind, FaultKind::Rejected | FaultKind::Denied);
-            let pause = retry::pause(attempt, RETRY_MAX, rand::random());
-            if hopeless || Instant::now() + pause >= until {
+            let left = until.saturating_duration_since(Instant::now());
+            if hopeless || left.is_zero() {
+                return Err(fault);
+            }
+            // To the end: a pause that leaves no time for another try would be time in which nothing is tried.
+            let pause = retry::pause(attempt, RETRY_MAX, rand::random()).min(left / 2);
+            if left < SHORTEST_TRY {
+                tokio::time::sleep(left).await;
                 return Err(fault);
             }
             before = Some(fault);

@@ -159,6 +159,11 @@ fn take_in(waiting: &mut BTreeMap<DeploymentId, Entry>, line: Line) {
                 entry.accepted_at = entry.accepted_at.or(Some(at));
             }
         }
+        Line::Observed { deployment, at } => {
+            if let Some(entry) = waiting.get_mut(&deployment) {
+                entry.observed_at = entry.observed_at.or(Some(at));
+            }
+        }
         Line::Over { deployment } => {
             waiting.remove(&deployment);
         }
@@ -182,7 +187,7 @@ mod tests {
 
     fn asked(n: u128) -> Entry {
         let target = sample::pending(1, 1, sample::strategy(&[100], 0)).target;
-        Entry { deployment: id(n), target, given: sample::given(), accepted_at: None }
+        Entry { deployment: id(n), target, given: sample::given(), accepted_at: None, observed_at: None }
     }
 
     fn place() -> (TempDir, PathBuf) {
@@ -204,7 +209,8 @@ mod tests {
         journal.append(Line::Asked(asked(1))).await.unwrap();
         journal.append(Line::Asked(asked(2))).await.unwrap();
         journal.append(Line::Accepted { deployment: id(2), at }).await.unwrap();
-        let accepted = Entry { accepted_at: Some(at), ..asked(2) };
+        journal.append(Line::Observed { deployment: id(2), at }).await.unwrap();
+        let accepted = Entry { accepted_at: Some(at), observed_at: Some(at), ..asked(2) };
         assert_eq!(waiting(&path), [asked(1), accepted.clone()]);
         journal.append(Line::Over { deployment: id(1) }).await.unwrap();
         assert_eq!(waiting(&path), [accepted]);

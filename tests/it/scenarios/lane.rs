@@ -75,7 +75,9 @@ async fn before_green_has_traffic_it_is_accepted_as_soon_as_it_is_on_record() {
 async fn after_a_202_the_lane_goes_on_by_itself_until_it_is_accepted() {
     let (house, id) = baking(settings()).await;
     house.cloud.world().refuse_on = Some(0);
+    let asked = Instant::now();
     assert!(!back(&house).await.accepted);
+    assert!(asked.elapsed() >= settings().rollback_tries_for, "to the end, and not to the last pause before it");
     assert_eq!(house.read(id).await.intent.rollback_accepted_at, None);
     house.cloud.world().refuse_on = None;
     let began = Instant::now();

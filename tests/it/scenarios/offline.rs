@@ -32,20 +32,20 @@ const STAGES: [u16; 2] = [500, 1000];
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A quiet period that is never over by itself, and little patience.
-fn settings() -> EngineSettings {
+pub fn settings() -> EngineSettings {
     let mut settings = EngineSettings { record_patience: Duration::from_millis(50), ..at_once() };
     settings.timing.quiet_period = Duration::from_secs(3600);
     settings
 }
 
 /// The share of green's slot on each route.
-fn shares(house: &House) -> [Weight; 2] {
+pub fn shares(house: &House) -> [Weight; 2] {
     let world = house.cloud.world();
     ["public", "internal"].map(|route| world.share(&RouteRef::new(route), &SlotRef::new("b")))
 }
 
 /// A house with a deployment that got `there`, as its bundle has it, and then the database goes.
-async fn away(settings: EngineSettings, there: impl Fn(&Deployment) -> bool, weather: Weather) -> (House, DeploymentId) {
+pub async fn away(settings: EngineSettings, there: impl Fn(&Deployment) -> bool, weather: Weather) -> (House, DeploymentId) {
     let house = House::new(declaration(&STAGES), settings).await;
     let id = house.deploy("ami-0bb2").await;
     house.until(id, "the point", there).await;
@@ -54,20 +54,20 @@ async fn away(settings: EngineSettings, there: impl Fn(&Deployment) -> bool, wea
     (house, id)
 }
 
-fn half_way(d: &Deployment) -> bool {
+pub fn half_way(d: &Deployment) -> bool {
     matches!(d.phase, Phase::Shifting { seen_at: Some(_), .. })
 }
 
-fn committed(d: &Deployment) -> bool {
+pub fn committed(d: &Deployment) -> bool {
     matches!(d.phase, Phase::Committing { quiet_since: Some(_) })
 }
 
-async fn back(house: &House) -> Result<RolledBack, Trouble> {
+pub async fn back(house: &House) -> Result<RolledBack, Trouble> {
     house.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await
 }
 
 /// Waits for what goes on after an answer.
-async fn until(what: &str, there: impl Fn() -> bool) {
+pub async fn until(what: &str, there: impl Fn() -> bool) {
     let began = Instant::now();
     while !there() {
         assert!(began.elapsed() < PATIENCE, "{what} never came");
@@ -76,7 +76,7 @@ async fn until(what: &str, there: impl Fn() -> bool) {
 }
 
 /// Rules of each kind that were asked for, in order; those of several routes are one.
-fn changes(house: &House) -> Vec<String> {
+pub fn changes(house: &House) -> Vec<String> {
     let wanted = ["raise_shields", "delete_rules"];
     let mut changes = house.cloud.world().changes.clone();
     changes.retain(|change| wanted.contains(&change.as_str()));
@@ -85,7 +85,7 @@ fn changes(house: &House) -> Vec<String> {
 }
 
 /// The database is back, and what waits is put on record.
-async fn returns(house: &House) {
+pub async fn returns(house: &House) {
     house.store.sky.turns(Weather::Fine);
     let stop = CancellationToken::new();
     let replaying = tokio::spawn(keep_replayed(house.journal.clone(), house.store.clone(), stop.clone()));
@@ -284,7 +284,8 @@ async fn before_there_is_a_plan_the_order_is_written_down_and_answered_as_taken(
 
 #[tokio::test]
 async fn without_a_bundle_and_without_a_database_there_is_nothing_to_go_by() {
-    let house = House::new(declaration(&STAGES), settings()).await;
+    let settings = EngineSettings { rollback_tries_for: Duration::from_millis(100), ..settings() };
+    let house = House::new(declaration(&STAGES), settings).await;
     let id = house.deploy("ami-0bb2").await;
     house.until(id, "a stage", half_way).await;
     house.store.sky.turns(Weather::Refuses);
@@ -292,6 +293,27 @@ async fn without_a_bundle_and_without_a_database_there_is_nothing_to_go_by() {
         let refused = house.lane.clone().rollback(of, by("ada")).await;
         assert!(matches!(refused, Err(Trouble::Store(_))), "{refused:?}");
     }
+    house.store.sky.turns(Weather::HangsOnRollbacks);
+    let refused = house.lane.clone().rollback(RollbackOf::Deployment(id), by("ada")).await;
+    assert!(
+        matches!(refused, Err(Trouble::Store(_))),
+        "known by its name alone, and yet it is not waited for without end: {refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_just_read_is_gone_back_by_when_its_record_does_not_come() {
+    let house = House::new(declaration(&STAGES), settings()).await;
+    let id = house.deploy("ami-0bb2").await;
+    house.until(id, "a stage", half_way).await;
+    assert!(house.bundles.is_empty(), "nothing is remembered of it");
+    house.store.sky.turns(Weather::HangsOnRollbacks);
+    let answer = back(&house).await.unwrap();
+    assert_eq!((answer.accepted, answer.durable), (true, false));
+    assert_eq!(shares(&house), [Weight::NONE; 2]);
+    assert_eq!(house.journal.of(id).unwrap().given.by, "ada");
+    returns(&house).await;
+    assert_eq!(house.read(id).await.intent.rollback.unwrap().by, "ada");
 }
 
 #[tokio::test]

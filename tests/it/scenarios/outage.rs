@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cutover_sim::{load::Load, scenario::Stage};
+use cutover_sim::{
+    faults::{Effect, Fault},
+    load::Load,
+    scenario::Stage,
+};
 use serde_json::{Value, json};
 
 use super::crash::declaration;
@@ -85,9 +89,19 @@ impl Story {
         assert!(answer["rollback"]["accepted_at"].is_string(), "{answer:#}");
         let (ready, health) = self.service.call("GET", "/readyz", None).await;
         assert_eq!((ready, &health["database"]), (200, &json!("unreachable")));
-        let shown = self.service.done("GET", &self.url, None).await;
-        assert_eq!((&shown["rollback"], shown["as_of"].is_string()), (&answer["rollback"], true), "{shown:#}");
+        self.is_seen_without_a_record(&answer).await;
         (answer, settled)
+    }
+
+    /// Did it happen? Also that is answered while Postgres is away.
+    async fn is_seen_without_a_record(&self, answer: &Value) {
+        let seen = self.service.until(&self.url, "the look that shows it", |d| d["rollback"]["observed_at"].is_string()).await;
+        assert!(seen["as_of"].is_string(), "{seen:#}");
+        let when = |what: &str| seen["rollback"][what].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        assert!(when("accepted_at") <= when("observed_at"), "{seen:#}");
+        for field in ["trigger", "by", "reason", "requested_at"] {
+            assert_eq!(seen["rollback"][field], answer["rollback"][field], "{field}: {seen:#}");
+        }
     }
 
     /// Postgres is back: nothing is left of the deployment, and all of the rollback is on record.
@@ -154,7 +168,29 @@ async fn a_service_started_again_without_postgres_still_rolls_back() {
     story.service.kill().await;
     story.service.restart().await;
     let shown = story.service.done("GET", &story.url, None).await;
-    assert_eq!(shown["rollback"], answered.0["rollback"], "the journal outlives the process");
+    assert_eq!(shown["rollback"]["accepted_at"], answered.0["rollback"]["accepted_at"], "the journal outlives the process");
     story.postgres.again().await;
     story.ends(answered).await;
+}
+
+/// Neither Postgres nor AWS answers, and then the process that had taken the order dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_down_and_not_accepted_is_gone_on_with_by_a_process_started_again_without_postgres() {
+    let mut story = Story::until(shifting()).await;
+    story.postgres.stop().await;
+    let broken = Fault { operation: None, ..Fault::on("", Effect::internal_failure()) };
+    let broken = story.scene.sim.faults().set(broken).expect("there is room for one");
+    let (status, answer) = story.service.call("POST", &format!("{HOME}/rollback"), Some(json!({"reason": "INC-1"}))).await;
+    assert_eq!((status, &answer["durable"]), (202, &json!(false)), "{answer:#}\n{}", story.service.said());
+    story.service.kill().await;
+    story.service.restart().await;
+    let shown = story.service.done("GET", &story.url, None).await;
+    assert_eq!((&shown["rollback"]["by"], &shown["rollback"]["accepted_at"]), (&answer["rollback"]["by"], &Value::Null));
+    assert!(story.scene.sim.faults().remove(&broken));
+    // Nobody asks again.
+    let accepted = story.service.until(&story.url, "the acceptance", |d| d["rollback"]["accepted_at"].is_string()).await;
+    let settled = Instant::now() + PROPAGATION;
+    story.is_seen_without_a_record(&accepted).await;
+    story.postgres.again().await;
+    story.ends((accepted, settled)).await;
 }

@@ -84,6 +84,8 @@ pub struct World {
     pub refuse: Option<FaultKind>,
     /// Changes that were tried.
     pub attempts: u64,
+    /// How often it was looked at.
+    pub looks: u64,
     /// Changes of this route fail.
     pub refuse_on: Option<usize>,
     /// So many of the next changes are never answered.
@@ -417,7 +419,8 @@ impl Cloud for FakeCloud {
     }
 
     async fn observe(&self, d: &Deployment, _recency: Recency, _deadline: Instant) -> Observation {
-        let world = self.world();
+        let mut world = self.world();
+        world.looks += 1;
         let unknown = || "throttled".to_owned();
         let Some(plan) = d.plan.as_ref().filter(|_| !world.blind) else {
             let survey = if world.blind { Known::Unknown(unknown()) } else { Known::Seen(world.survey(Inputs::of(d))) };

@@ -458,7 +458,7 @@ impl Store for MemoryStore {
 
 impl LaneStore for MemoryStore {
     async fn raise_rollback(&self, id: DeploymentId, given: &Given) -> Result<Commanded, StoreError> {
-        self.sky.asked("raising a rollback").await?;
+        self.sky.asked(weather::RAISING).await?;
         Ok(self.give(id, Command::Rollback, given.clone(), None))
     }
 

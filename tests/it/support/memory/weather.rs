@@ -23,12 +23,16 @@ pub enum Weather {
     RefusesReleases,
     /// Each answer comes, and takes its time.
     Slow,
+    /// Whatever is read comes; a rollback is waited for, for ever.
+    HangsOnRollbacks,
 }
 
 /// Well below what makes a database one that is away.
 const SLOW: Duration = Duration::from_millis(600);
 
 pub(super) const ACCEPTING: &str = "recording that a rollback was accepted";
+
+pub(super) const RAISING: &str = "raising a rollback";
 
 pub(super) const RELEASES: &str = "reading what was released before";
 
@@ -46,6 +50,7 @@ impl Sky {
             4 if doing != RELEASES => Ok(()),
             1 | 4 => Err(StoreError::Unreachable { doing, source: "as the test wished".into() }),
             3 if doing != ACCEPTING => Ok(()),
+            6 if doing != RAISING => Ok(()),
             5 => {
                 // What takes long is the answer; nobody here waits for anything.
                 let _ = tokio::time::timeout(SLOW, future::pending::<()>()).await;
