@@ -173,7 +173,8 @@ fn soak_the_lane_and_stale_reads() {
 #[test]
 #[ignore = "minutes: make soak"]
 fn soak_a_lane_without_a_database_and_two_replicas() {
-    let size = Size { name: "a lane without a database, two replicas, an operator", replicas: 2, late: 0, ..OFFLINE };
+    let size =
+        Size { name: "a lane without a database, two replicas, rolled back at any time", replicas: 2, late: 0, ..OFFLINE };
     must_hold(&Size { commands: ROLLBACK, ..size });
 }
 
@@ -236,4 +237,18 @@ fn soak_edits_by_hand_on_two_routes() {
 #[ignore = "minutes: make soak"]
 fn soak_edits_by_hand_and_the_lane() {
     must_hold(&Size { name: "edits by hand, the lane, one late call", lane: true, ..EDITED_LATE });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_the_lane_and_two_replicas() {
+    must_hold(&Size { name: "the lane, two replicas that stall", split_looks: true, replicas: 2, ..CALM });
+    must_hold(&Size { name: "the lane, two replicas, one late call", replicas: 2, crashes: false, ..LANE });
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn soak_two_deployments_and_two_replicas() {
+    must_hold(&Size { name: "two deployments, two replicas", replicas: 2, late: 0, unknown: false, ..NEXT });
+    must_hold(&Size { name: "two deployments, the lane, two replicas", replicas: 2, ..NEXT_LANE });
 }

@@ -9,6 +9,7 @@ use cutover_sim::{
     load::record::Record,
     model::{Action, Region, Rule, ServerGroup, TargetState},
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::region::Scene;
@@ -109,6 +110,13 @@ impl Ended<'_> {
         if verdict.green_after_rollback > 0 {
             verdict.faults.push(format!("{} green answers after an acknowledged rollback", verdict.green_after_rollback));
         }
+        // Whoever reads that it was seen on every route believes it.
+        if let Some(observed) = instant(&self.deployment["rollback"]["observed_at"]) {
+            let met = self.load.answers_to_requests_sent_after(green, observed + PROPAGATION);
+            if met > 0 {
+                verdict.faults.push(format!("{met} green answers after the rollback was seen, as the record says"));
+            }
+        }
     }
 
     /// What green's servers call themselves.
@@ -196,7 +204,7 @@ impl Ended<'_> {
         }
         let back = &d["rollback"];
         if self.wanted == End::RolledBack {
-            for field in ["requested_at", "accepted_at"] {
+            for field in ["requested_at", "accepted_at", "observed_at"] {
                 if !back[field].is_string() && self.acknowledged.is_some() {
                     faults.push(format!("a rollback was acknowledged, and the record has no {field}: {back}"));
                 }
@@ -236,6 +244,12 @@ impl Ended<'_> {
             faults.push("something of another service was touched".to_owned());
         }
     }
+}
+
+/// A time on record, by this process's monotonic clock.
+fn instant(at: &Value) -> Option<Instant> {
+    let at: Timestamp = at.as_str()?.parse().ok()?;
+    Instant::now().checked_sub(Timestamp::now().duration_since(at).try_into().ok()?)
 }
 
 /// Everything of a group that somebody may have changed for a while.
@@ -314,7 +328,9 @@ mod tests {
                 "url": url, "number": 1, "image": image, "status": "rolled_back", "phase": "rolled_back",
                 "weight": {"desired": 0, "observed": 0}, "ended_at": "2026-01-01T00:00:00Z", "attention": null,
                 "green": {"server_group": "web-0-prod-v001", "slot": slot},
-                "rollback": {"requested_at": "2026-01-01T00:00:00Z", "accepted_at": "2026-01-01T00:00:00Z"},
+                "rollback": {
+                    "requested_at": "2026-01-01T00:00:00Z", "accepted_at": "2026-01-01T00:00:00Z", "observed_at": Timestamp::now(),
+                },
             });
             let home = json!({"live": null, "running": null, "last": url, "declaration": {"server_group": {"min": 1}}});
             let (before, started) = (Before::of(&scene), Instant::now());
@@ -424,6 +440,7 @@ mod tests {
         let verdict = story.finds("1 green answers after an acknowledged rollback").await;
         assert_eq!((verdict.green_after_rollback, verdict.lost, verdict.requests), (1, 1, 3));
         story.finds("1 of 3 requests were lost: status 503").await;
+        story.finds("1 green answers after the rollback was seen, as the record says").await;
         let nobody = Record::starting_at(Instant::now());
         let verdict = Story { load: nobody, ..story }.finds("no request was answered").await;
         assert_eq!(verdict.requests, 0);
@@ -440,6 +457,7 @@ mod tests {
             ("/attention", json!("Look."), "says attention"),
             ("/ended_at", Value::Null, "has no end"),
             ("/rollback/accepted_at", Value::Null, "the record has no accepted_at"),
+            ("/rollback/observed_at", Value::Null, "the record has no observed_at"),
             ("/rollback/requested_at", Value::Null, "the record has no requested_at"),
             ("/url", json!("/v1/deployments/2"), "says last"),
         ];

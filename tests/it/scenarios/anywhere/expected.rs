@@ -50,7 +50,7 @@ pub fn promise(at: At, weather: Weather) -> Promise {
 impl Promise {
     /// What is wrong with the answer.
     pub fn faults(&self, at: At, pressed: &Pressed) -> Vec<String> {
-        let Pressed { status, answer, answered_in, accepted } = pressed;
+        let Pressed { status, answer, second, answered_in, accepted } = pressed;
         let mut faults = Vec::new();
         let mut wrong = |what: String| faults.push(what);
         if !self.statuses.contains(status) {
@@ -61,6 +61,12 @@ impl Promise {
         }
         if self.is_tried && !TRIED_FOR.contains(answered_in) {
             wrong(format!("the answer came after {answered_in:?}, not after 5 s of trying"));
+        }
+        if let Some((other, said)) = second {
+            let asked_at = |answer: &Value| answer["rollback"]["requested_at"].clone();
+            if other != status || asked_at(said) != asked_at(answer) || said["durable"] != answer["durable"] {
+                wrong(format!("two replicas, asked at once, said {status} {answer:#} and {other} {said:#}"));
+            }
         }
         match at {
             At::Retiring => {

@@ -16,6 +16,8 @@ use super::{
 pub struct Pressed {
     pub status: u16,
     pub answer: Value,
+    /// Of the other replica, where both are asked in one moment.
+    pub second: Option<(u16, Value)>,
     /// Until the answer.
     pub answered_in: Duration,
     /// When the asker first knew that it is accepted.
@@ -34,8 +36,12 @@ pub struct Accepted {
 /// Asks, and looks on until it is accepted; the world is mended before that only where it cannot be else.
 pub async fn press(ground: &mut Ground, at: At, weather: Weather, broken: &mut Broken) -> Result<Pressed, String> {
     let asked = Instant::now();
-    let (status, answer) = ask(ground, broken.asked).await;
-    let mut pressed = Pressed { status, answer, answered_in: asked.elapsed(), accepted: None };
+    let both = async {
+        let second = weather == Weather::TwoReplicas;
+        if second { Some(ask(ground, 1 - broken.asked).await) } else { None }
+    };
+    let ((status, answer), second) = tokio::join!(ask(ground, broken.asked), both);
+    let mut pressed = Pressed { status, answer, second, answered_in: asked.elapsed(), accepted: None };
     let accepted = |mended: Option<Instant>| Accepted {
         at: Instant::now(),
         took: asked.elapsed(),
