@@ -50,6 +50,8 @@ const BESIDE_OTHERS: usize = 2;
 const ALONE: usize = 4;
 /// Looks come again and again: so many of each kind are held, one a run.
 const LOOKS: u64 = 4;
+/// A look that others share is not made in every run: so many, until one makes it.
+const RUNS_MAX: usize = 3;
 /// Into so many parts the quiet period is cut, with a point in each.
 const PARTS: u32 = 8;
 const QUIET: Duration = Duration::from_secs(2);
@@ -107,7 +109,8 @@ impl Ground {
         let stage = Stage { services: 2, routes: 2, ..Stage::default() };
         let clocks = Clocks { signature_life: QUIET * 100 / 2, ..Clocks::default() };
         let scene = Scene::with(&stage, clocks).await;
-        let (before, load) = (of_the_other(&scene), scene.load(50));
+        scene.tie_users();
+        let (before, load) = (of_the_other(&scene), scene.users(25));
         let replica = Replica::with(&scene, settings());
         let now = BakeTime::For(Duration::ZERO);
         replica.store.declare(&target(), &scene.declaration(&[(1000, now)], now), "ada", None).await.unwrap();
@@ -129,6 +132,13 @@ impl Ground {
             }
             self.replica.store.changed(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Nothing came of it.
+    async fn ends(self) {
+        self.replica.stop().await;
+        self.load.finish().await;
+        self.scene.sim.shutdown().await;
     }
 
     /// Goes back, lets go what is held once that was accepted, and judges the end.
@@ -159,19 +169,23 @@ impl Ground {
 }
 
 async fn try_at(point: &Point) -> Result<Survived, String> {
-    let ground = Ground::committing().await;
-    match point {
-        Point::Before(operation, n) | Point::After(operation, n) => {
-            let effect = if matches!(point, Point::Before(..)) { Effect::HoldBefore } else { Effect::HoldAfter };
-            let fault = Fault { skip: *n, ..Fault::on(operation, effect).times(1) };
-            ground.scene.sim.faults().set(fault).expect("there is room for one");
-            if !ground.held().await {
-                return Err("the phase was over before the call came".to_owned());
+    for _ in 0..RUNS_MAX {
+        let ground = Ground::committing().await;
+        match point {
+            Point::Before(operation, n) | Point::After(operation, n) => {
+                let effect = if matches!(point, Point::Before(..)) { Effect::HoldBefore } else { Effect::HoldAfter };
+                let fault = Fault { skip: *n, ..Fault::on(operation, effect).times(1) };
+                ground.scene.sim.faults().set(fault).expect("there is room for one");
+                if !ground.held().await {
+                    ground.ends().await;
+                    continue;
+                }
             }
+            Point::Quiet(parts) => quiet_for(&ground.replica, ground.id, *parts).await,
         }
-        Point::Quiet(parts) => quiet_for(&ground.replica, ground.id, *parts).await,
+        return ground.goes_back().await;
     }
-    ground.goes_back().await
+    Err(format!("in each of {RUNS_MAX} runs the phase was over before the call came"))
 }
 
 /// Every point there is, by the calls of a run that nobody stops.

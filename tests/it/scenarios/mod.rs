@@ -13,6 +13,7 @@ mod driver;
 mod edited;
 mod engine;
 mod faults;
+mod hedging;
 mod journaled;
 mod lane;
 mod offline;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cutover::{
-    cloud::aws::AwsCloud,
+    cloud::aws::{AwsCloud, Budget},
     domain::{
         deployment::Deployment,
         ids::{DeploymentId, HolderId},
@@ -65,12 +65,16 @@ impl Replica {
     }
 
     pub fn with(scene: &Scene, settings: EngineSettings) -> Self {
+        Self::on(scene, settings, &no_limits())
+    }
+
+    /// On what an account is granted.
+    pub fn on(scene: &Scene, settings: EngineSettings, budget: &Arc<Budget>) -> Self {
         let (store, bundles, pulse) =
             (Arc::new(MemoryStore::default()), Arc::new(Bundles::default()), Arc::new(Pulse::default()));
-        let budget = no_limits();
-        let back = Arc::new(scene.cloud_on(&budget).for_rollbacks());
+        let back = Arc::new(scene.cloud_on(budget).for_rollbacks());
         let journal = Arc::new(Journal::new(Arc::new(Disk::default()), Vec::new()));
-        let (cloud, holder) = (Arc::new(scene.cloud_on(&budget)), HolderId::new("replica-1"));
+        let (cloud, holder) = (Arc::new(scene.cloud_on(budget)), HolderId::new("replica-1"));
         let times = Arc::new(RollbackTimes::default());
         let known = bundles.clone();
         let worker = Worker { store: store.clone(), cloud, holder, journal: journal.clone(), times, bundles: known, settings };
