@@ -255,7 +255,8 @@ pub struct RollbackView {
     /// When the load balancer had accepted it on every route; where green had no traffic yet, when it was on record.
     #[schema(required = true)]
     pub accepted_at: Option<Timestamp>,
-    /// When every route was seen to send nothing to green.
+    /// When every route was seen to send nothing to green; `null` for good where it was taken back before anything was planned,
+    /// so that nothing of it was ever at the load balancer.
     #[schema(required = true)]
     pub observed_at: Option<Timestamp>,
     /// `instant`: traffic goes back to servers that still run. `redeploy`: they are gone; this is a new deployment of the image before.

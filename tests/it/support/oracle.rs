@@ -202,16 +202,27 @@ impl Ended<'_> {
             }
             End::RolledBack => {}
         }
-        let back = &d["rollback"];
         if self.wanted == End::RolledBack {
-            for field in ["requested_at", "accepted_at", "observed_at"] {
-                if !back[field].is_string() && self.acknowledged.is_some() {
-                    faults.push(format!("a rollback was acknowledged, and the record has no {field}: {back}"));
-                }
-            }
+            self.times(faults);
         }
         if d["ended_at"].is_null() {
             faults.push("the record has no end".to_owned());
+        }
+    }
+
+    /// When it was asked for, accepted and seen; but of one that turned back before there was a plan, and so names no slot, nothing
+    /// was ever at the load balancer to be seen.
+    fn times(&self, faults: &mut Vec<String>) {
+        let back = &self.deployment["rollback"];
+        let was_planned = !self.deployment["green"]["slot"].is_null();
+        if !was_planned && !back["observed_at"].is_null() {
+            faults.push(format!("the record has an observed_at, and nothing was there to be seen: {back}"));
+        }
+        for field in ["requested_at", "accepted_at", "observed_at"] {
+            let is_due = self.acknowledged.is_some() && (was_planned || field != "observed_at");
+            if is_due && !back[field].is_string() {
+                faults.push(format!("a rollback was acknowledged, and the record has no {field}: {back}"));
+            }
         }
     }
 
@@ -466,6 +477,9 @@ mod tests {
             story.finds(words).await;
             *story.deployment.pointer_mut(field).unwrap() = told;
         }
+        let slot = std::mem::take(&mut story.deployment["green"]["slot"]);
+        story.finds("nothing was there to be seen").await;
+        story.deployment["green"]["slot"] = slot;
         story.home["running"] = json!("/v1/deployments/1");
         story.finds("says running").await;
         story.home["running"] = Value::Null;
