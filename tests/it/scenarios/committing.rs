@@ -258,8 +258,8 @@ async fn soak_a_rollback_in_committing_holds_at_every_point() {
 
 /// Whether it is noticed that the load balancer says that the shields are raised, and they are not.
 async fn planted(ground: Ground) -> bool {
-    // The lane's, and so many of the engine's, which sees at its next look that there are none.
-    let fault = Fault::on("CreateRule", Effect::Feigned).times(100);
+    // The lane's, and each of the engine's, which sees at its next look that there are none.
+    let fault = Fault::on("CreateRule", Effect::Feigned);
     ground.scene.sim.faults().set(fault).expect("there is room for one");
     let answer = ground.replica.lane.clone().rollback(RollbackOf::Target(target()), by("ada")).await;
     let (settled, began) = (Instant::now() + PROPAGATION, Instant::now());

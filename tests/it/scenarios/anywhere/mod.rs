@@ -63,8 +63,9 @@ fn all() -> Vec<Case> {
 async fn run(Case { at, weather }: Case, plant: Plant) -> Result<Outcome, String> {
     let mut ground = Ground::at(at, weather).await?;
     let mut broken = Broken::make(&mut ground, at, weather).await?;
-    plant.before(&ground).await?;
+    plant.before(&mut ground).await?;
     let pressed = press(&mut ground, at, weather, &mut broken).await?;
+    plant.lasts(&ground, pressed.accepted.map(|accepted| accepted.at)).await;
     broken.end(&mut ground).await;
     let ended = ground.until(broken.asked, "the end", |d| !d["ended_at"].is_null()).await?;
     plant.after(&ground);

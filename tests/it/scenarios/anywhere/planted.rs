@@ -1,11 +1,19 @@
 //! Bugs planted from outside: a suite that finds none of them proves nothing.
 
+use std::time::Instant;
+
 use cutover_sim::{
     faults::{Effect, Fault},
     model::ServerGroup,
 };
 
-use super::{Case, Outcome, by_itself, ground::Ground, phase::At, weather::Weather};
+use super::{
+    Case, Outcome, by_itself,
+    ground::{Ground, PATIENCE},
+    phase::At,
+    weather::Weather,
+};
+use crate::support::oracle::PROPAGATION;
 
 /// What is wrong with a case's world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +42,12 @@ const LOSES_ORDERS: &str = "
 
 impl Plant {
     /// Right before somebody asks.
-    pub async fn before(self, ground: &Ground) -> Result<(), String> {
+    pub async fn before(self, ground: &mut Ground) -> Result<(), String> {
         match self {
             Self::Nothing | Self::LeftGroup => {}
-            // The lane's, and so many of the engine's, which sees at its next look that they were none: on a quick machine that comes
-            // within the propagation bound, and green answers nobody after it.
+            // The lane's, and as many of the engine's as it makes until the weather ends.
             Self::FeignedDeletion => {
-                let fault = Fault::on("DeleteRule", Effect::Feigned).times(100);
-                ground.scene.sim.faults().set(fault).ok_or("there is no room for a fault")?;
+                ground.hold(Fault::on("DeleteRule", Effect::Feigned));
             }
             Self::LostOrder => {
                 let mut connection = ground.connection().await?;
@@ -49,6 +55,15 @@ impl Plant {
             }
         }
         Ok(())
+    }
+
+    /// Once it was acknowledged: a lie is told until it has cost something, however quick the machine.
+    pub async fn lasts(self, ground: &Ground, acknowledged: Option<Instant>) {
+        if let (Self::FeignedDeletion, Some(acknowledged)) = (self, acknowledged) {
+            let met = || ground.load.record().answers_to_requests_sent_after("v2", acknowledged + PROPAGATION) > 0;
+            // Where it costs nothing the verdict says so.
+            let _ = ground.scene.comes(PATIENCE, met).await;
+        }
     }
 
     /// Once it has ended.
