@@ -114,6 +114,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
                     // Nobody may wait for it any more.
                     let _ = answer.send(said);
                     if let Some(work) = rest {
+                        // The answer goes out first: what is left takes this thread's time before it waits for anything.
+                        tokio::task::yield_now().await;
                         self.go_on(work).await;
                     }
                 }
@@ -177,6 +179,8 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
     ) -> Result<Outcome, Trouble> {
         let began = Instant::now();
         let mut record = self.record(id, &given);
+        // The intent is on its way to the database before this thread's time goes into signing the call.
+        tokio::task::yield_now().await;
         let Some(bundle) = bundle else {
             // Nothing is known of it but its name: only the record says what to send.
             let commanded = self.after_all(record, None, Some(until)).await?;
@@ -189,14 +193,14 @@ impl<L: LaneStore, C: Cloud> Lane<L, C> {
         let heard_of = {
             let hear = pin!(self.hear(&mut record, &bundle, &given, until));
             let call = pin!(self.send(&mut ahead, early_until));
-            match select(hear, call).await {
+            match select(call, hear).await {
                 // Shields wait for nobody, and a refusal is no reason to go on.
-                Either::Left((heard, _)) if heard.overtakes() => heard,
-                Either::Left((heard, call)) => {
+                Either::Right((heard, _)) if heard.overtakes() => heard,
+                Either::Right((heard, call)) => {
                     call.await;
                     heard
                 }
-                Either::Right((_, hear)) => hear.await,
+                Either::Left((_, hear)) => hear.await,
             }
         };
         let mut done = ahead.done();
