@@ -144,7 +144,7 @@ async fn burst(fleet: &Fleet, all: std::ops::Range<usize>) -> Result<Duration, S
     for answer in join_all(all.clone().map(|i| fleet.roll_back(i))).await {
         answer?;
     }
-    let deadline = Instant::now() + Duration::from_secs(600);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let mut last = began;
     for i in all {
         loop {
@@ -154,7 +154,7 @@ async fn burst(fleet: &Fleet, all: std::ops::Range<usize>) -> Result<Duration, S
                 break;
             }
             if Instant::now() > deadline {
-                return Err(format!("the rollback of service {i} was not accepted in time"));
+                return Err(format!("the rollback of service {i} was not accepted in time: {newest:#}"));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
