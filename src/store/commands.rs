@@ -139,7 +139,7 @@ pub(super) async fn raise(
     .transpose()
 }
 
-/// The first time stays. It is no intent that a settle could miss, so the version stays too; and it may come after the end.
+/// The first time stays; who goes back by itself was asked as well. It is no intent that a settle could miss, so the version stays too; and it may come after the end.
 pub(super) async fn accepted(
     executor: impl PgExecutor<'_>,
     id: Uuid,
@@ -148,7 +148,7 @@ pub(super) async fn accepted(
     let row = sqlx::query_as!(
         DeploymentRow,
         r#"update deployments set rollback_accepted_at = coalesce(rollback_accepted_at, $2)
-           where id = $1 and intent ->> 'rollback' is not null
+           where id = $1 and (intent ->> 'rollback' is not null or record ->> 'going_back' is not null)
            returning record as "record: _", intent as "intent: _", rollback_accepted_at, seen_at, version"#,
         id,
         at.to_sqlx() as _,

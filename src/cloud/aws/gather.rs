@@ -21,6 +21,8 @@ use crate::engine::ports::Fault;
 
 /// How long a call waits for company. Little beside the call itself, and long enough for ticks that begin together.
 const BOARDING: Duration = Duration::from_millis(10);
+/// How long a call waits for one that left before it.
+const HELD_UP_MAX: Duration = Duration::from_secs(1);
 /// What nobody asked for during this time is not asked for along with others any more, and forgotten.
 const INTEREST: Duration = Duration::from_secs(60);
 /// Answers younger than this are not renewed along with others.
@@ -153,9 +155,27 @@ impl<K: Ord + Clone, V: Clone> Inner<K, V> {
         fetch: impl Fn(Vec<K>) -> BoxFuture<'static, Result<BTreeMap<K, V>, Fault>>,
     ) -> Landed<K, V> {
         tokio::time::sleep(BOARDING).await;
+        inner.let_the_last_land(id).await;
         let (left_at, keys) = inner.leave(id);
         let answer = fetch(keys.clone()).await;
         inner.land(id, left_at, keys, answer)
+    }
+
+    /// A call that asks for the same, and has not landed, may stand in line for a token: behind it stands one more at most, which takes
+    /// all who come meanwhile. One that is lost holds nobody up for long.
+    async fn let_the_last_land(&self, id: u64) {
+        let until = tokio::time::Instant::now() + HELD_UP_MAX;
+        let ahead = || {
+            let state = self.lock();
+            let keys = &state.calls.get(&id)?.keys;
+            let is_ahead = |call: &&Call<K, V>| call.left_at.is_some() && !call.keys.is_disjoint(keys);
+            state.calls.values().filter(is_ahead).find_map(|call| call.ride.as_ref()?.upgrade())
+        };
+        while let Some(ride) = ahead() {
+            if tokio::time::timeout_at(until, ride).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Closes the doors. Whatever room is left goes to what others will want soon.
@@ -289,6 +309,31 @@ mod tests {
         };
         let (first, others) = tokio::join!(first, others);
         assert_eq!((first.unwrap()[&2], others), (1, (1, 2)));
+    }
+
+    #[tokio::test]
+    async fn behind_a_call_that_waits_for_a_token_stands_one_more_for_all_who_come_meanwhile() {
+        let (gather, calls) = (Arc::new(Gather::new(Operation::DescribeRules, 1)), Arc::new(AtomicUsize::new(0)));
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let waits = move |keys: Vec<u32>| {
+            let (number, mut gate) = (calls.fetch_add(1, Ordering::SeqCst) + 1, gate.clone());
+            async move {
+                let _ = gate.wait_for(|open| *open).await;
+                Ok(keys.into_iter().map(|key| (key, number)).collect())
+            }
+            .boxed()
+        };
+        let mut asked = Vec::new();
+        // Each comes once the doors of the one before would have closed.
+        let mut comes = tokio::time::interval(BOARDING * 3);
+        for _ in 0..6 {
+            comes.tick().await;
+            let (gather, waits) = (Arc::clone(&gather), waits.clone());
+            asked.push(tokio::spawn(async move { gather.get(&[2], Instant::now(), later(), waits).await.unwrap()[&2] }));
+        }
+        open.send_replace(true);
+        let told: Vec<_> = join_all(asked).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(told, [1, 2, 2, 2, 2, 2]);
     }
 
     #[tokio::test]

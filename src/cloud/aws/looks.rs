@@ -1,4 +1,4 @@
-//! Looks that deployments share: server groups by name, up to a hundred in one call, and rules by listener.
+//! Looks that deployments share: server groups by name, up to a hundred in one call, rules by listener, listeners by load balancer.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,12 @@ use super::{
     client::Clients,
     gather::Gather,
     groups::{self, NAMES_MAX, SeenGroup},
+    observe,
     operation::Operation,
     rules::{self, Marks, SeenRule},
 };
 use crate::{
-    domain::ids::{GroupName, ListenerRef},
+    domain::ids::{GroupName, ListenerRef, LoadBalancerRef},
     engine::ports::{Fault, Recency},
 };
 
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Looks {
     groups: Gather<GroupName, Arc<SeenGroup>>,
     rules: Gather<ListenerRef, Arc<Vec<SeenRule>>>,
+    listeners: Gather<LoadBalancerRef, Arc<Vec<ListenerRef>>>,
 }
 
 impl Default for Looks {
@@ -33,6 +35,7 @@ impl Default for Looks {
             groups: Gather::new(Operation::DescribeAutoScalingGroups, NAMES_MAX),
             // One listener's rules are one call (and their tags, once).
             rules: Gather::new(Operation::DescribeRules, 1),
+            listeners: Gather::new(Operation::DescribeListeners, 1),
         }
     }
 }
@@ -94,5 +97,24 @@ impl Clients {
         };
         let mut seen = self.looks().rules.get(std::slice::from_ref(listener), when.since, when.deadline, fetch).await?;
         Ok(seen.remove(listener).unwrap_or_default())
+    }
+
+    /// A load balancer's listeners.
+    pub(super) async fn listeners(&self, balancer: &LoadBalancerRef, when: When) -> Result<Arc<Vec<ListenerRef>>, Fault> {
+        let clients = self.clone();
+        let fetch = move |balancers: Vec<LoadBalancerRef>| {
+            let clients = clients.clone();
+            async move {
+                let mut seen = BTreeMap::new();
+                for balancer in balancers {
+                    let listeners = observe::listeners_of(&clients, &balancer, clients.latest_answer()).await?;
+                    seen.insert(balancer, Arc::new(listeners));
+                }
+                Ok(seen)
+            }
+            .boxed()
+        };
+        let mut seen = self.looks().listeners.get(std::slice::from_ref(balancer), when.since, when.deadline, fetch).await?;
+        Ok(seen.remove(balancer).unwrap_or_default())
     }
 }

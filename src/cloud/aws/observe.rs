@@ -155,10 +155,16 @@ impl Look<'_> {
             | Phase::Shifting { .. }
             | Phase::Baking { .. }
             | Phase::Committing { .. }
-            | Phase::Retiring
-            | Phase::RollingBack { .. } => true,
+            | Phase::Retiring => true,
+            Phase::RollingBack { .. } => self.removes_green(),
             Phase::Pending | Phase::Succeeded | Phase::RolledBack | Phase::Cancelled | Phase::Failed => false,
         }
+    }
+
+    /// Whether the traffic was seen to be off green, so that its group goes next. Until then a way back asks for nothing that it shares
+    /// with nobody: two hundred at once would stand in line for tokens until each gives its look up, and none would ever be seen.
+    fn removes_green(self) -> bool {
+        self.d.going_back.as_ref().is_some_and(|back| back.observed_at.is_some())
     }
 
     /// Blue's targets matter once it drains, and while it may be gone back to by itself: where green is short, or a stage is on its
@@ -185,7 +191,8 @@ impl Look<'_> {
         };
         let others = async {
             match self.d.phase {
-                Phase::Retiring | Phase::RollingBack { .. } => self.at_other_listeners(&routes).await,
+                Phase::Retiring => self.at_other_listeners(&routes).await,
+                Phase::RollingBack { .. } if self.removes_green() => self.at_other_listeners(&routes).await,
                 _ => Ok(Vec::new()),
             }
         };
@@ -210,9 +217,8 @@ impl Look<'_> {
             .map(|route| route.load_balancer)
             .collect();
         let mut listeners = BTreeSet::new();
-        let looks = balancers.iter().map(|balancer| listeners_of(self.clients, balancer, self.when.deadline));
-        for found in join_all(looks).await {
-            listeners.extend(found?);
+        for found in join_all(balancers.iter().map(|balancer| self.clients.listeners(balancer, self.when))).await {
+            listeners.extend(found?.iter().cloned());
         }
         let others = listeners.difference(routes).map(|listener| self.clients.rules(&self.cloud.marks, listener, self.when));
         let mut rules = Vec::new();

@@ -465,7 +465,10 @@ impl LaneStore for MemoryStore {
     async fn accepted(&self, id: DeploymentId, at: Timestamp) -> Result<Option<Versioned>, StoreError> {
         self.sky.asked(weather::ACCEPTING).await?;
         let mut tables = self.tables();
-        let row = tables.rows.get_mut(&id).filter(|row| row.deployment.intent.rollback.is_some());
+        let row = tables
+            .rows
+            .get_mut(&id)
+            .filter(|row| row.deployment.intent.rollback.is_some() || row.deployment.going_back.is_some());
         self.news.notify_waiters();
         Ok(row.map(|row| {
             row.deployment.intent.rollback_accepted_at.get_or_insert(at);

@@ -213,14 +213,12 @@ impl Ended<'_> {
     /// When it was asked for, accepted and seen; but of one that turned back before there was a plan, and so names no slot, nothing
     /// was ever at the load balancer to be seen.
     fn times(&self, faults: &mut Vec<String>) {
-        let back = &self.deployment["rollback"];
-        let was_planned = !self.deployment["green"]["slot"].is_null();
+        let (back, was_planned) = (&self.deployment["rollback"], !self.deployment["green"]["slot"].is_null());
         if !was_planned && !back["observed_at"].is_null() {
             faults.push(format!("the record has an observed_at, and nothing was there to be seen: {back}"));
         }
         for field in ["requested_at", "accepted_at", "observed_at"] {
-            let is_due = self.acknowledged.is_some() && (was_planned || field != "observed_at");
-            if is_due && !back[field].is_string() {
+            if self.acknowledged.is_some() && (was_planned || field != "observed_at") && !back[field].is_string() {
                 faults.push(format!("a rollback was acknowledged, and the record has no {field}: {back}"));
             }
         }

@@ -13,7 +13,7 @@ use cutover::{
     domain::{
         action::{Action as Change, Scaling},
         declaration::Declaration,
-        deployment::Deployment,
+        deployment::{Deployment, Trigger},
         ids::{GroupName, Image, RouteRef},
         observation::Known,
         phase::Phase,
@@ -70,6 +70,28 @@ async fn those_who_look_together_share_their_calls_and_those_who_only_watch_make
 
     house.cloud.observe(&deployments[0], Recency::Now, later()).await;
     assert_eq!([0, 1, 2].map(|i| counts()[i] - together[i]), [1, 1, 1], "a decision hangs on what is now");
+}
+
+#[tokio::test]
+async fn until_green_has_no_traffic_those_who_go_back_ask_for_nothing_that_they_do_not_share() {
+    let world = World::pocket_region().await;
+    let house = House::with_blue(&world, "crowd").await;
+    let first = house.opened(house.declaration(&house.base)).await;
+    let back = Deployment { phase: Phase::Verifying, ..first }.turning_back(Trigger::Manual, None, Timestamp::now());
+    let asked = ["DescribeRules", "DescribeAutoScalingGroups", "DescribeTargetHealth", "DescribeListeners"];
+    let look = async |d: &Deployment| {
+        let counts = || asked.map(|of| calls(&world, of));
+        let before = counts();
+        let looks = (0..5).map(|_| house.cloud.observe(d, Recency::Now, later()));
+        let seen = futures::future::join_all(looks).await;
+        assert!(seen.iter().all(|seen| seen.routes[0].seen().is_some()), "{seen:?}");
+        let after = counts();
+        ([0, 1, 2, 3].map(|i| after[i] - before[i]), seen.iter().all(|seen| seen.green_slot.seen().is_some()))
+    };
+    assert_eq!(look(&back).await, ([1, 1, 0, 0], false), "its slot is of no interest yet");
+    let mut seen_to_be_back = back;
+    seen_to_be_back.going_back.as_mut().unwrap().observed_at = Some(Timestamp::now());
+    assert_eq!(look(&seen_to_be_back).await, ([1, 1, 5, 1], true), "now its group goes, once nothing names its slot");
 }
 
 #[tokio::test]

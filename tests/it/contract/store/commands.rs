@@ -3,7 +3,7 @@
 use cutover::{
     domain::{
         command::Refusal,
-        deployment::Status,
+        deployment::{Status, Trigger},
         phase::{BackAs, Phase},
     },
     engine::ports::{Commanded, LaneStore, Store},
@@ -26,6 +26,7 @@ on_both_stores! {
     rolling_back_what_rolls_back_or_has_rolled_back_is_done_already,
     rollbacks_and_commands_that_come_at_once_lose_nothing,
     the_first_acceptance_stays_and_may_come_after_the_end,
+    an_acceptance_of_what_goes_back_by_itself_is_recorded,
     an_acceptance_takes_no_settle_away,
     an_acceptance_of_what_was_not_asked_for_is_not_recorded,
 }
@@ -220,6 +221,21 @@ async fn the_first_acceptance_stays_and_may_come_after_the_end(store: &impl Stor
     }
     let d = read(store, web).await;
     assert_eq!((d.intent.rollback_accepted_at, d.phase), (Some(first), Phase::RolledBack));
+}
+
+async fn an_acceptance_of_what_goes_back_by_itself_is_recorded(store: &impl Store, lane: &impl LaneStore) {
+    let web = release(store, "web").await;
+    bring(store, web, BAKING).await;
+    let claim = claim(store, &replica(1), web).await;
+    let by_itself = claim.deployment.turning_back(Trigger::Gate, Some("sick".to_owned()), now());
+    assert_eq!(settle(store, &replica(1), &claim, &by_itself).await, Settled::Stored);
+    let at = now();
+    lane.accepted(web, at).await.unwrap().expect("it goes back");
+    assert_eq!(
+        read(store, web).await.intent.rollback_accepted_at,
+        Some(at),
+        "whoever reads the record is told what was answered"
+    );
 }
 
 async fn an_acceptance_takes_no_settle_away(store: &impl Store, lane: &impl LaneStore) {
