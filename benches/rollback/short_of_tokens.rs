@@ -21,6 +21,8 @@ const FORWARD: usize = 60;
 /// wait, of a rollback neither.
 const IS_A_WAIT: f64 = 1.0;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// For the last of them to be accepted, and then to be seen.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What came of both.
 pub struct Short {
@@ -28,6 +30,8 @@ pub struct Short {
     /// From the first request to the last acceptance, and what the bucket lets pass in no less.
     took: Duration,
     least: Duration,
+    /// From the first request until each of them was seen to be back on every route.
+    seen: Duration,
     /// Deletions that were sent meanwhile, and those of them that were throttled.
     sent: (u64, u64),
     /// What the rollbacks beside forward work waited for tokens, and what that work waited meanwhile.
@@ -39,13 +43,14 @@ pub struct Short {
 impl Short {
     pub fn line(&self) -> String {
         format!(
-            "{} rollbacks at once: accepted after {:.2} s, the bucket's own limit is {:.2} s (ratio {:.3}), with {} deletions, {} \
-             of them throttled · beside forward work that waited \
+            "{} rollbacks at once: accepted after {:.2} s, the bucket's own limit is {:.2} s (ratio {:.3}), seen on every route \
+             after {:.2} s, with {} deletions, {} of them throttled · beside forward work that waited \
              {:.1} s for tokens {} rollbacks waited {:.3} s",
             self.rollbacks,
             self.took.as_secs_f64(),
             self.least.as_secs_f64(),
             self.ratio(),
+            self.seen.as_secs_f64(),
             self.sent.0,
             self.sent.1,
             self.forward_waited,
@@ -61,7 +66,7 @@ impl Short {
     pub fn burst(&self) -> Value {
         json!({
             "rollbacks": self.rollbacks, "took_ms": ms(self.took), "least_ms": ms(self.least), "ratio": self.ratio(),
-            "deletions": self.sent.0, "throttled": self.sent.1,
+            "seen_ms": ms(self.seen), "deletions": self.sent.0, "throttled": self.sent.1,
         })
     }
 
@@ -94,13 +99,19 @@ pub async fn measured(flags: &Flags) -> Result<Short, String> {
     let fleet = fleet.again("").await?;
     fleet.sim().limits().set(Some(Rates::default()));
     let mark = fleet.sim().journal().counts();
-    let took = burst(&fleet, BESIDE..services as usize).await?;
+    let all = BESIDE..services as usize;
+    let began = jiff::Timestamp::now();
+    for answer in join_all(all.clone().map(|i| fleet.roll_back(i))).await {
+        answer?;
+    }
+    let took = last(&fleet, all.clone(), "accepted_at").await?.duration_since(began).unsigned_abs();
     let sent = fleet.sim().journal().counts().since(&mark);
     let sent = (sent.of("elasticloadbalancing:DeleteRule"), sent.with("Throttling"));
+    let seen = last(&fleet, all, "observed_at").await?.duration_since(began).unsigned_abs();
     fleet.stop().await?;
     let change = Rates::default().change;
     let least = Duration::from_secs_f64((f64::from(flags.burst) - change.bucket) / change.refill);
-    Ok(Short { rollbacks: flags.burst, took, least, sent, waited, forward_waited, beside })
+    Ok(Short { rollbacks: flags.burst, took, least, seen, sent, waited, forward_waited, beside })
 }
 
 /// Weights by hand, all at once; while they wait in line, rollbacks.
@@ -138,26 +149,22 @@ fn waits(metrics: &str) -> (f64, f64) {
     (of("forward"), of("rollback"))
 }
 
-/// All at once; until the last is accepted, by the service's own account.
-async fn burst(fleet: &Fleet, all: std::ops::Range<usize>) -> Result<Duration, String> {
-    let began = jiff::Timestamp::now();
-    for answer in join_all(all.clone().map(|i| fleet.roll_back(i))).await {
-        answer?;
-    }
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let mut last = began;
+/// Of all their rollbacks the last `field`, by the service's own account, once each has one.
+async fn last(fleet: &Fleet, all: std::ops::Range<usize>, field: &str) -> Result<jiff::Timestamp, String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = jiff::Timestamp::UNIX_EPOCH;
     for i in all {
         loop {
             let newest = fleet.newest(i).await?;
-            if let Some(at) = newest["rollback"]["accepted_at"].as_str() {
-                last = last.max(at.parse().map_err(|error| format!("accepted_at: {error}"))?);
+            if let Some(at) = newest["rollback"][field].as_str() {
+                last = last.max(at.parse().map_err(|error| format!("{field}: {error}"))?);
                 break;
             }
             if Instant::now() > deadline {
-                return Err(format!("the rollback of service {i} was not accepted in time: {newest:#}"));
+                return Err(format!("the rollback of service {i} has no {field} after {PATIENCE:?}: {newest:#}"));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-    Ok(last.duration_since(began).unsigned_abs())
+    Ok(last)
 }
