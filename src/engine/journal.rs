@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 use super::{
     local::{Entry, Line, LocalFiles},
     ports::{Commanded, LaneStore, StoreError},
+    sending::Sending,
 };
 use crate::domain::{
     deployment::{Deployment, GoingBack},
@@ -44,6 +45,8 @@ pub struct Journal {
     waiting: Mutex<BTreeMap<DeploymentId, Waiting>>,
     /// What was accepted is answered before the database knows when that was.
     accepted: Mutex<BTreeMap<DeploymentId, Timestamp>>,
+    /// What the lane is at.
+    pub sending: Sending,
     news: Notify,
 }
 
@@ -52,7 +55,13 @@ impl Journal {
     #[must_use]
     pub fn new(files: Arc<dyn LocalFiles>, left: Vec<Entry>) -> Self {
         let waiting = left.into_iter().map(|entry| (entry.deployment, Waiting { entry, written: true, asked: None })).collect();
-        Self { files, waiting: Mutex::new(waiting), accepted: Mutex::default(), news: Notify::new() }
+        Self {
+            files,
+            waiting: Mutex::new(waiting),
+            accepted: Mutex::default(),
+            sending: Sending::default(),
+            news: Notify::new(),
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<DeploymentId, Waiting>> {
@@ -139,7 +148,7 @@ impl Journal {
 
     /// Shows what is not on record yet on a copy that does not know of it.
     pub fn tell(&self, d: &mut Deployment) {
-        let accepted_at = self.times().get(&d.id).copied().filter(|_| d.intent.rollback.is_some());
+        let accepted_at = self.times().get(&d.id).copied().filter(|_| d.intent.rollback.is_some() || d.going_back.is_some());
         d.intent.rollback_accepted_at = d.intent.rollback_accepted_at.or(accepted_at);
         if let Some(entry) = self.of(d.id)
             && d.phase.may_go_back()

@@ -23,6 +23,7 @@ pub mod readiness;
 mod redeploy;
 pub mod replicas;
 pub mod rollback_times;
+pub mod sending;
 pub mod settings;
 pub mod spread;
 mod steps;

@@ -79,7 +79,7 @@ impl<S: Store, C: Cloud> Worker<S, C> {
             Some(found) => (true, found),
             None => (false, self.look(&claim, look_until).await?),
         };
-        let decision = decide(&d, &o, &timing, now);
+        let decision = self.unless_sent(&d, decide(&d, &o, &timing, now));
         debug!(deployment = %d.id, target = %d.target, number = d.number, phase = d.phase.name(), ?decision, "decided");
         let left = match decision {
             // `decide` is the only place that chooses; this is a second pair of eyes that may only say no.
@@ -102,6 +102,15 @@ impl<S: Store, C: Cloud> Worker<S, C> {
             info!(deployment = %left.next.id, target = %left.next.target, number = left.next.number, kind = event.kind, "{}", event.message);
         }
         self.settle(&claim, &left, glanced).await
+    }
+
+    /// What the lane sends just now is left to it, and looked at again.
+    fn unless_sent(&self, d: &Deployment, decision: Decision) -> Decision {
+        let is_the_lanes = |action: &Action| matches!(action, Action::RaiseShields { .. } | Action::DeleteRules { .. });
+        match &decision {
+            Decision::Act(action) if is_the_lanes(action) && self.journal.sending.has(d.id) => Decision::Wait { until: None },
+            _ => decision,
+        }
     }
 
     async fn settle(&self, claim: &Claim, left: &Left, glanced: bool) -> Result<Settled, StoreError> {

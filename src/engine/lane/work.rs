@@ -188,6 +188,7 @@ impl<L: Send + Sync, C: Cloud> Lane<L, C> {
     /// is.
     pub(super) async fn send(&self, work: &mut Work, until: Instant) -> bool {
         let until = until.min(work.until);
+        let _sends = self.journal.sending.begin(work.d.id);
         while let Some(action) = work.wanted.front() {
             let (d, routes) = (&work.d, &work.routes);
             let open = lane::by_route(action, d).into_iter().filter(|(i, _)| !routes.get(i).is_some_and(Result::is_ok));

@@ -191,6 +191,24 @@ async fn shields_do_not_wait_for_what_an_old_copy_sent_ahead() {
 }
 
 #[tokio::test]
+async fn what_the_lane_sends_just_now_its_own_engine_does_not_send_as_well() {
+    let (house, id) = baking(settings()).await;
+    let sends = house.journal.sending.begin(id);
+    house.give(id, Command::Rollback).await;
+    let back = |d: &Deployment| matches!(d.phase, Phase::RollingBack { .. });
+    house.until(id, "the way back", back).await;
+    let before = house.cloud.world().changes.len();
+    for _ in 0..10 {
+        house.tick().await;
+    }
+    assert_eq!(house.cloud.world().changes[before..], [""; 0], "each would be the first call of another rollback, in a burst");
+    drop(sends);
+    let seen = |d: &Deployment| d.going_back.as_ref().is_some_and(|back| back.observed_at.is_some());
+    house.until(id, "being seen on every route", seen).await;
+    assert_eq!(house.cloud.world().changes[before], "delete_rules");
+}
+
+#[tokio::test]
 async fn what_its_own_engine_wrote_is_known_to_the_lane_without_reading_it() {
     let (mut house, id) = baking(settings()).await;
     house.worker.bundles = house.bundles.clone();
