@@ -446,6 +446,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// Returns once an answer to a rollback's `action`, sent just now, is later than most of late, if it is worth sending it once
     /// more; never, while requests are scarce.
     fn overdue(&self, d: &Deployment, action: &Action) -> impl Future<Output = ()> + Send;
+    /// Whether requests that a rollback makes are scarce: what is sent twice keeps another waiting.
+    fn is_scarce(&self, d: &Deployment) -> bool;
     /// Makes one change. Calls of several routes go side by side. No call is sent after `deadline`; none is retried.
     fn apply(&self, d: &Deployment, action: &Action, deadline: Instant) -> impl Future<Output = Result<(), Fault>> + Send;
 }

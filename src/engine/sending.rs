@@ -1,5 +1,5 @@
-//! What this replica's lane is sending just now. Its engine leaves that to it: where tokens are short, the second call of one rollback is
-//! the first of another that waits longer for it.
+//! What this replica's lane is sending just now. While tokens are short its engine leaves that to it: the second call of one rollback would
+//! keep another waiting.
 
 use std::{
     collections::BTreeMap,

@@ -104,11 +104,14 @@ impl<S: Store, C: Cloud> Worker<S, C> {
         self.settle(&claim, &left, glanced).await
     }
 
-    /// What the lane sends just now is left to it, and looked at again.
+    /// What the lane sends just now is left to it and looked at again, while a second call would keep another rollback waiting. Else both
+    /// send it: the engine may have what the lane lacks, such as a session.
     fn unless_sent(&self, d: &Deployment, decision: Decision) -> Decision {
         let is_the_lanes = |action: &Action| matches!(action, Action::RaiseShields { .. } | Action::DeleteRules { .. });
         match &decision {
-            Decision::Act(action) if is_the_lanes(action) && self.journal.sending.has(d.id) => Decision::Wait { until: None },
+            Decision::Act(action) if is_the_lanes(action) && self.journal.sending.has(d.id) && self.cloud.is_scarce(d) => {
+                Decision::Wait { until: None }
+            }
             _ => decision,
         }
     }

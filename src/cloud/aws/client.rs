@@ -208,9 +208,14 @@ impl Clients {
         let Some(usual) = self.gate.budget.calls.usual_change() else { return future::pending().await };
         tokio::time::sleep(usual.max(OVERDUE_MIN)).await;
         // Asked only now: a burst of rollbacks has taken what there was.
-        if !self.gate.tokens.plenty(Class::ElbChanges) {
+        if self.is_scarce() {
             future::pending::<()>().await;
         }
+    }
+
+    /// Whether less than half of a full bucket is there for changes of rules.
+    pub(super) fn is_scarce(&self) -> bool {
+        !self.gate.tokens.plenty(Class::ElbChanges)
     }
 
     /// Looks, and ends by `deadline`. Boxed: an SDK call is kilobytes of state, and many are joined into one look.

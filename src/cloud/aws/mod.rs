@@ -169,6 +169,10 @@ impl Cloud for AwsCloud {
         self.clients(&d.declaration).overdue().await;
     }
 
+    fn is_scarce(&self, d: &Deployment) -> bool {
+        self.clients(&d.declaration).is_scarce()
+    }
+
     fn is_sticky(&self, plan: &Plan) -> Option<bool> {
         rule_changes::is_sticky(plan)
     }

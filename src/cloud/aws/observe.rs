@@ -164,7 +164,7 @@ impl Look<'_> {
     /// Whether the traffic was seen to be off green, so that its group goes next. Until then a way back asks for nothing that it shares
     /// with nobody: two hundred at once would stand in line for tokens until each gives its look up, and none would ever be seen.
     fn removes_green(self) -> bool {
-        self.d.going_back.as_ref().is_some_and(|back| back.observed_at.is_some())
+        self.d.going_back.as_ref().is_none_or(|back| back.observed_at.is_some())
     }
 
     /// Blue's targets matter once it drains, and while it may be gone back to by itself: where green is short, or a stage is on its

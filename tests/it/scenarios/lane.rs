@@ -191,8 +191,9 @@ async fn shields_do_not_wait_for_what_an_old_copy_sent_ahead() {
 }
 
 #[tokio::test]
-async fn what_the_lane_sends_just_now_its_own_engine_does_not_send_as_well() {
+async fn while_requests_are_scarce_the_engine_does_not_send_what_its_lane_is_sending() {
     let (house, id) = baking(settings()).await;
+    house.cloud.world().scarce = true;
     let sends = house.journal.sending.begin(id);
     house.give(id, Command::Rollback).await;
     let back = |d: &Deployment| matches!(d.phase, Phase::RollingBack { .. });

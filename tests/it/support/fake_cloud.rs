@@ -92,6 +92,7 @@ pub struct World {
     pub hang: u32,
     /// What is not answered is late at once.
     pub hedges: bool,
+    pub scarce: bool,
     pub launch_failure: Option<LaunchFailure>,
     /// Blue has one policy and one scheduled action.
     pub blue_scales: bool,
@@ -457,6 +458,10 @@ impl Cloud for FakeCloud {
         if !self.world().hedges {
             std::future::pending::<()>().await;
         }
+    }
+
+    fn is_scarce(&self, _d: &Deployment) -> bool {
+        self.world().scarce
     }
 
     fn is_sticky(&self, _: &Plan) -> Option<bool> {
